@@ -1,0 +1,36 @@
+# Commands for daily work; `just --list` shows them.
+
+# Feed a recording of several invocations through the whole agent and print what would be sent
+demo:
+    cargo run --release -- run --events fixtures/runs/checkout.ndjson --out -
+
+# Everything that must pass before a commit
+check: fmt lint test size
+
+# Is every file formatted?
+fmt:
+    cargo fmt --check
+
+# Compiler and clippy warnings, all of them errors
+lint:
+    cargo clippy --all-targets -- --deny warnings
+
+# Unit and integration tests
+test:
+    cargo test
+
+# Real tracers send to the release binary, a fake intake compares
+e2e: release
+    tests/e2e/run target/release/mote
+
+# Figures against the budgets
+bench:
+    cargo bench
+
+# Sizes of the stripped release binaries, against their budgets
+size: release
+    .ci/size
+
+# The release binary for this machine
+release:
+    cargo build --release
