@@ -1,0 +1,161 @@
+//! The API key as a type that cannot be printed, and the handle through which everyone asks for it.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A key that is fit for a request header. It has one door, [`ApiKey::parse`], and no way to print it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(String);
+
+/// Why a text is no key. Carries nothing of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiKeyError {
+    /// Nothing but blanks and quotes.
+    Empty,
+    /// Characters that no header may carry.
+    NotPrintable,
+}
+
+impl fmt::Display for ApiKeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApiKeyError::Empty => write!(f, "the key is empty"),
+            ApiKeyError::NotPrintable => write!(f, "the key has characters that a header cannot carry"),
+        }
+    }
+}
+
+impl std::error::Error for ApiKeyError {}
+
+impl ApiKey {
+    /// Cleans `text` as it comes from files, consoles and copy and paste: white space and quotes at both ends go, blanks inside too.
+    pub fn parse(text: &str) -> Result<ApiKey, ApiKeyError> {
+        let outer = |c: char| c.is_whitespace() || c == '"' || c == '\'';
+        let key: String = text.trim_matches(outer).chars().filter(|c| !c.is_whitespace()).collect();
+        if key.is_empty() {
+            return Err(ApiKeyError::Empty);
+        }
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ApiKeyError::NotPrintable);
+        }
+        Ok(ApiKey(key))
+    }
+
+    /// The key itself, for the one header that carries it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it looks like every key that Datadog hands out. Others are used all the same, after a warning.
+    pub fn has_usual_form(&self) -> bool {
+        self.0.len() == 32 && self.0.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
+}
+
+/// Never the key.
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiKey(***)")
+    }
+}
+
+/// What is known of the key now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// A source has been asked and may still answer.
+    Pending,
+    /// Here it is.
+    Ready(ApiKey),
+    /// The intake did not take it; it is being resolved again.
+    Refused(ApiKey),
+    /// No source gives one, and none will.
+    Absent,
+}
+
+/// Shared by the thread that resolves the key and those that use it.
+///
+/// A mutex, because several senders read the same present state at their own time; a channel would deliver each state once.
+#[derive(Clone, Debug)]
+pub struct KeyHandle {
+    shared: Arc<(Mutex<KeyState>, Condvar)>,
+}
+
+impl KeyHandle {
+    /// A handle in the given state.
+    pub fn new(state: KeyState) -> KeyHandle {
+        KeyHandle { shared: Arc::new((Mutex::new(state), Condvar::new())) }
+    }
+
+    /// The state now.
+    pub fn state(&self) -> KeyState {
+        self.lock().clone()
+    }
+
+    /// Sets what a source has answered.
+    pub fn set(&self, state: KeyState) {
+        *self.lock() = state;
+        self.shared.1.notify_all();
+    }
+
+    /// The intake refused `key`. Another key that has come in the meantime stays.
+    pub fn refuse(&self, key: &ApiKey) {
+        let mut state = self.lock();
+        if *state == KeyState::Ready(key.clone()) {
+            *state = KeyState::Refused(key.clone());
+            self.shared.1.notify_all();
+        }
+    }
+
+    /// Waits until the state is another than `known`, `wait` at most, and returns it.
+    pub fn wait_change(&self, known: &KeyState, wait: Duration) -> KeyState {
+        let (_, changed) = &*self.shared;
+        let guard = changed.wait_timeout_while(self.lock(), wait, |state| state == known);
+        guard.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, KeyState> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Result<&str, ApiKeyError>) {
+        assert_eq!(ApiKey::parse(text).as_ref().map(ApiKey::expose), expected.as_ref().map(|key| *key));
+    }
+
+    #[test]
+    fn keys_are_cleaned_of_what_copying_adds() {
+        check("abc", Ok("abc"));
+        check(" \"ab c\"\n\n", Ok("abc"));
+        check("'12345'", Ok("12345"));
+    }
+
+    #[test]
+    fn what_no_header_can_carry_is_refused() {
+        check(" \"\" ", Err(ApiKeyError::Empty));
+        check("a\u{7}b", Err(ApiKeyError::NotPrintable));
+        check("schlüssel", Err(ApiKeyError::NotPrintable));
+    }
+
+    #[test]
+    fn a_key_cannot_be_printed() {
+        let key = ApiKey::parse("0123456789abcdef0123456789abcdef").unwrap();
+        assert!(key.has_usual_form());
+        assert_eq!(format!("{:?}", KeyState::Ready(key)), "Ready(ApiKey(***))");
+    }
+
+    #[test]
+    fn a_refusal_of_an_old_key_leaves_the_new_one() {
+        let (old, new) = (ApiKey::parse("old").unwrap(), ApiKey::parse("new").unwrap());
+        let handle = KeyHandle::new(KeyState::Ready(new.clone()));
+        handle.refuse(&old);
+        assert_eq!(handle.state(), KeyState::Ready(new.clone()));
+        handle.refuse(&new);
+        assert_eq!(handle.wait_change(&KeyState::Pending, Duration::from_secs(3600)), KeyState::Refused(new));
+    }
+}

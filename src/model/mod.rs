@@ -1,0 +1,9 @@
+//! What the agent talks about: spans, log lines, invocations, keys. No bytes, no sockets, no clocks, and no import from the rest of
+//! the crate, so that every stage can name these types without knowing another stage.
+
+pub mod api_key;
+pub mod invocation;
+pub mod log_line;
+pub mod tags;
+pub mod trace;
+pub mod trace_context;

@@ -1,0 +1,510 @@
+//! One request of a tracer, decoded: its spans borrow their texts from the request's own bytes, also while they wait in a queue.
+//!
+//! A [`Text`] is a position in a [`Texts`], eight bytes, without a lifetime; so a payload can be sent to another thread as it is.
+//! All spans, tags and metrics of a request lie in one vector each, and a span holds ranges of them. A request of a thousand
+//! spans thus costs about ten allocations, whatever the number of its tags. What has to be written anew (a repaired text, a
+//! normalised name) is appended to a second buffer of the same `Texts`.
+
+use std::fmt;
+use std::ops::Range;
+
+/// A text inside a [`Texts`]: where it starts and how long it is, in bytes. Always valid UTF-8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Text {
+    start: u32,
+    len: u32,
+}
+
+/// Set in `start` when the text lies in the second buffer.
+const MADE: u32 = 1 << 31;
+
+impl Text {
+    /// The text without characters.
+    pub const EMPTY: Text = Text { start: 0, len: 0 };
+
+    /// Whether it has no characters.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    /// Its length in bytes.
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// Bytes at a place of the request, which for a text have been found to be UTF-8.
+    pub fn of_request(range: Range<usize>) -> Text {
+        if range.is_empty() {
+            return Text::EMPTY;
+        }
+        Text { start: range.start as u32, len: range.len() as u32 }
+    }
+}
+
+/// A stretch of raw bytes inside the request, such as a `meta_struct` value.
+pub type Blob = Text;
+
+/// The bytes behind the [`Text`]s of one payload.
+#[derive(Default)]
+pub struct Texts {
+    request: Vec<u8>,
+    made: Vec<u8>,
+}
+
+impl fmt::Debug for Texts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Texts({} + {} bytes)", self.request.len(), self.made.len())
+    }
+}
+
+impl Texts {
+    /// Texts that will borrow from `request`, which must be shorter than [`Texts::REQUEST_BYTES_MAX`]; the sources' limits see to it.
+    pub fn new(request: Vec<u8>) -> Texts {
+        let mut texts = Texts::default();
+        texts.attach(request);
+        texts
+    }
+
+    /// The length that a request stays below, so that a position fits 31 bits.
+    pub const REQUEST_BYTES_MAX: usize = MADE as usize;
+
+    /// Hands over the request that a decoder has read so far by itself, see [`Texts::borrow_from`].
+    pub fn attach(&mut self, request: Vec<u8>) {
+        assert!(request.len() < Texts::REQUEST_BYTES_MAX, "sources cap requests far below 2 GiB");
+        self.request = request;
+    }
+
+    /// The request's bytes.
+    pub fn request(&self) -> &[u8] {
+        &self.request
+    }
+
+    /// The text at `range` of the request, without a copy; repaired in the second buffer where it is not UTF-8: each invalid byte
+    /// becomes U+FFFD, the reference agent's rule.
+    pub fn borrow(&mut self, range: Range<usize>) -> Text {
+        let request = std::mem::take(&mut self.request);
+        let text = self.borrow_from(&request, range);
+        self.request = request;
+        text
+    }
+
+    /// Like [`Texts::borrow`], for a request that the caller still holds and will [`attach`](Texts::attach) when it has read it all.
+    pub fn borrow_from(&mut self, request: &[u8], range: Range<usize>) -> Text {
+        let bytes = &request[range.clone()];
+        if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+            return Text::of_request(range);
+        }
+        let start = self.made.len();
+        for chunk in bytes.utf8_chunks() {
+            self.made.extend_from_slice(chunk.valid().as_bytes());
+            for _ in chunk.invalid() {
+                self.made.extend_from_slice("\u{fffd}".as_bytes());
+            }
+        }
+        self.made_since(start)
+    }
+
+    /// The bytes at `range` of the request as a [`Blob`]; also for text that was found valid before.
+    pub fn borrow_raw(&self, range: Range<usize>) -> Blob {
+        debug_assert!(range.end <= self.request.len());
+        Text::of_request(range)
+    }
+
+    /// A text of our own, appended to the second buffer. Texts over 2 GiB in all cannot be held and become empty.
+    pub fn make(&mut self, text: &str) -> Text {
+        self.make_blob(text.as_bytes())
+    }
+
+    /// Bytes of our own, appended to the second buffer.
+    pub fn make_blob(&mut self, bytes: &[u8]) -> Blob {
+        let start = self.made.len();
+        self.made.extend_from_slice(bytes);
+        self.made_since(start)
+    }
+
+    /// The length of the second buffer, to come back to with [`Texts::truncate_made`].
+    pub fn made_len(&self) -> usize {
+        self.made.len()
+    }
+
+    /// Forgets what was made since the second buffer had `len` bytes. Its texts must not be used any more.
+    pub fn truncate_made(&mut self, len: usize) {
+        self.made.truncate(len);
+    }
+
+    /// How much memory the second buffer may grow by if `bytes` are appended to it: nothing, or at least its own size again.
+    pub fn made_growth(&self, bytes: usize) -> usize {
+        if self.made.capacity() - self.made.len() < bytes { self.made.capacity().max(bytes).max(8) } else { 0 }
+    }
+
+    fn made_since(&mut self, start: usize) -> Text {
+        if (MADE as usize) <= self.made.len() {
+            self.made.truncate(start);
+        }
+        let len = self.made.len() - start;
+        if len == 0 {
+            return Text::EMPTY;
+        }
+        Text { start: start as u32 | MADE, len: len as u32 }
+    }
+
+    /// The first `len` bytes of `text`, or fewer so that no character is cut.
+    pub fn cut(&self, text: Text, len: usize) -> Text {
+        if text.len() <= len {
+            return text;
+        }
+        Text { start: text.start, len: self.str(text).floor_char_boundary(len) as u32 }
+    }
+
+    /// The bytes of a text or blob.
+    pub fn bytes(&self, text: Text) -> &[u8] {
+        let (buffer, start) =
+            if text.start & MADE == 0 { (&self.request, text.start) } else { (&self.made, text.start & !MADE) };
+        &buffer[start as usize..][..text.len as usize]
+    }
+
+    /// The characters of a text. Every `Text` was checked when it was made, so the empty answer is for blobs only.
+    pub fn str(&self, text: Text) -> &str {
+        std::str::from_utf8(self.bytes(text)).unwrap_or_default()
+    }
+
+    /// Whether two texts read the same, wherever they lie.
+    pub fn same(&self, one: Text, other: Text) -> bool {
+        one == other || (one.len == other.len && self.bytes(one) == self.bytes(other))
+    }
+
+    /// Whether `text` reads `expected`.
+    pub fn is(&self, text: Text, expected: &str) -> bool {
+        text.len() == expected.len() && self.bytes(text) == expected.as_bytes()
+    }
+
+    /// The memory that both buffers take.
+    pub fn capacity(&self) -> usize {
+        self.request.capacity() + self.made.capacity()
+    }
+}
+
+/// A range of one of the payload's vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    start: u32,
+    len: u32,
+}
+
+impl Slice {
+    /// The elements from `start` to the present end of a vector. Payloads hold fewer than 2^32 of anything, since every element
+    /// comes from at least one byte of a request.
+    pub fn since(start: usize, end: usize) -> Slice {
+        Slice { start: start as u32, len: (end - start) as u32 }
+    }
+
+    /// How many elements it has.
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// As indices.
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..(self.start + self.len) as usize
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+}
+
+/// A span's text attribute. An entry with an empty key was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tag {
+    /// Its name.
+    pub key: Text,
+    /// Its value.
+    pub value: Text,
+}
+
+/// A span's numeric attribute. An entry with an empty key was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Metric {
+    /// Its name.
+    pub key: Text,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A `meta_struct` entry: a name and bytes that are passed on untouched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetaStruct {
+    /// Its name.
+    pub key: Text,
+    /// Msgpack of the tracer's own.
+    pub value: Blob,
+}
+
+/// A link to a span of another trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanLink {
+    /// Low half of the other trace's id.
+    pub trace_id: u64,
+    /// High half.
+    pub trace_id_high: u64,
+    /// The other span.
+    pub span_id: u64,
+    /// Range of [`TracePayload::tags`].
+    pub attributes: Slice,
+    /// W3C tracestate.
+    pub tracestate: Text,
+    /// W3C flags; bit 31 says that they are known.
+    pub flags: u32,
+}
+
+/// Something that happened at one moment of a span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpanEvent {
+    /// Nanoseconds since 1970.
+    pub time: u64,
+    /// What happened.
+    pub name: Text,
+    /// Range of [`TracePayload::event_attributes`].
+    pub attributes: Slice,
+}
+
+/// An event's attribute.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EventAttribute {
+    /// Its name.
+    pub key: Text,
+    /// Its value.
+    pub value: AttributeValue,
+}
+
+/// The value of an event's attribute; arrays do not nest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AttributeValue {
+    /// Type 0.
+    Text(Text),
+    /// Type 1.
+    Bool(bool),
+    /// Type 2.
+    Int(i64),
+    /// Type 3.
+    Double(f64),
+    /// Type 4: a range of [`TracePayload::array_values`].
+    Array(Slice),
+}
+
+impl Default for AttributeValue {
+    fn default() -> Self {
+        AttributeValue::Text(Text::EMPTY)
+    }
+}
+
+/// One operation of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Span {
+    /// Who did it.
+    pub service: Text,
+    /// What kind of operation.
+    pub name: Text,
+    /// On what.
+    pub resource: Text,
+    /// `web`, `sql`, `serverless`, ...
+    pub kind: Text,
+    /// Low half; the high half travels as tag `_dd.p.tid` of the chunk's first span.
+    pub trace_id: u64,
+    /// Unique in the trace.
+    pub span_id: u64,
+    /// 0 for a trace's root.
+    pub parent_id: u64,
+    /// Nanoseconds since 1970.
+    pub start: i64,
+    /// Nanoseconds.
+    pub duration: i64,
+    /// 0 or 1.
+    pub error: i32,
+    /// Its parent is another service's span or not in the chunk; written as metric `_top_level`.
+    pub top_level: bool,
+    /// Range of [`TracePayload::tags`].
+    pub meta: Slice,
+    /// Range of [`TracePayload::metrics`].
+    pub metrics: Slice,
+    /// Range of [`TracePayload::structs`].
+    pub meta_struct: Slice,
+    /// Range of [`TracePayload::links`].
+    pub links: Slice,
+    /// Range of [`TracePayload::events`].
+    pub events: Slice,
+}
+
+/// The priority of a chunk that carries none.
+pub const PRIORITY_NONE: i32 = -128;
+
+/// The spans of one trace that a tracer sent together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Range of [`TracePayload::spans`].
+    pub spans: Slice,
+    /// -1 to 2, or [`PRIORITY_NONE`].
+    pub priority: i32,
+    /// Where the trace began, such as `lambda` or `synthetics`.
+    pub origin: Text,
+    /// Range of [`TracePayload::tags`].
+    pub tags: Slice,
+    /// The tracer had decided against the trace and kept single spans only.
+    pub dropped_trace: bool,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Chunk {
+            spans: Slice::default(),
+            priority: PRIORITY_NONE,
+            origin: Text::EMPTY,
+            tags: Slice::default(),
+            dropped_trace: false,
+        }
+    }
+}
+
+/// Who sent a payload: one text each, taken from headers or from the payload itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TracerInfo {
+    /// `python`, `go`, ...
+    pub language: String,
+    /// Of the language.
+    pub language_version: String,
+    /// Of the tracing library.
+    pub tracer_version: String,
+    /// Of the process, changes with each start.
+    pub runtime_id: String,
+    /// Where it runs, if it says so.
+    pub container_id: String,
+    /// Deployment environment.
+    pub env: String,
+    /// Host, if the payload says so.
+    pub hostname: String,
+    /// Version of the application.
+    pub app_version: String,
+    /// The tracer has marked its top-level spans itself, with metric `_dd.top_level`.
+    pub client_top_level: bool,
+}
+
+/// All that one request brought.
+#[derive(Debug, Default)]
+pub struct TracePayload {
+    /// Who sent it.
+    pub tracer: TracerInfo,
+    /// The bytes behind every [`Text`].
+    pub texts: Texts,
+    /// Traces, or parts of them.
+    pub chunks: Vec<Chunk>,
+    /// All spans.
+    pub spans: Vec<Span>,
+    /// All text attributes.
+    pub tags: Vec<Tag>,
+    /// All numeric attributes.
+    pub metrics: Vec<Metric>,
+    /// All `meta_struct` entries.
+    pub structs: Vec<MetaStruct>,
+    /// All links.
+    pub links: Vec<SpanLink>,
+    /// All events.
+    pub events: Vec<SpanEvent>,
+    /// All attributes of events.
+    pub event_attributes: Vec<EventAttribute>,
+    /// All elements of array attributes.
+    pub array_values: Vec<AttributeValue>,
+    /// What every span carries besides its own `meta`, which has none of these keys: a range of `tags`.
+    pub span_tags: Slice,
+    /// Spans that came with the request but belong to chunks that were refused.
+    pub refused_spans: u64,
+}
+
+impl TracePayload {
+    /// A payload without spans whose texts will borrow from `request`.
+    pub fn new(request: Vec<u8>) -> TracePayload {
+        TracePayload { texts: Texts::new(request), ..TracePayload::default() }
+    }
+
+    /// The value of tag `key` in `range`; the last one, should it stand there twice.
+    pub fn tag(&self, range: Slice, key: &str) -> Option<Text> {
+        let found = |tag: &&Tag| self.texts.is(tag.key, key);
+        self.tags[range.range()].iter().rev().find(found).map(|tag| tag.value)
+    }
+
+    /// The value of tag `key` of `span`, be it its own or one that every span carries.
+    pub fn span_tag(&self, span: &Span, key: &str) -> Option<Text> {
+        self.tag(self.span_tags, key).or_else(|| self.tag(span.meta, key))
+    }
+
+    /// The value of metric `key` in `range`; the last one, should it stand there twice.
+    pub fn metric(&self, range: Slice, key: &str) -> Option<f64> {
+        let found = |metric: &&Metric| self.texts.is(metric.key, key);
+        self.metrics[range.range()].iter().rev().find(found).map(|metric| metric.value)
+    }
+
+    /// The memory it takes, for the budget that bounds what waits.
+    pub fn memory_bytes(&self) -> usize {
+        fn of<T>(vector: &Vec<T>) -> usize {
+            vector.capacity() * size_of::<T>()
+        }
+        self.texts.capacity()
+            + of(&self.chunks)
+            + of(&self.spans)
+            + of(&self.tags)
+            + of(&self.metrics)
+            + of(&self.structs)
+            + of(&self.links)
+            + of(&self.events)
+            + of(&self.event_attributes)
+            + of(&self.array_values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_borrow_from_the_request_and_are_repaired_beside_it() {
+        let mut texts = Texts::new(b"plain a\xffb \xe2\x82".to_vec());
+        let plain = texts.borrow(0..5);
+        let repaired = texts.borrow(6..9);
+        let cut_short = texts.borrow(10..12);
+        let own = texts.make("own");
+        let all = [plain, repaired, cut_short, own].map(|text| texts.str(text));
+        assert_eq!(all, ["plain", "a\u{fffd}b", "\u{fffd}\u{fffd}", "own"]);
+    }
+
+    #[test]
+    fn texts_of_a_request_that_comes_later_are_the_same() {
+        let request = b"key \xff".to_vec();
+        let mut texts = Texts::default();
+        let mark = texts.made_len();
+        texts.borrow_from(&request, 4..5);
+        texts.truncate_made(mark);
+        let (key, repaired) = (texts.borrow_from(&request, 0..3), texts.borrow_from(&request, 4..5));
+        texts.attach(request);
+        assert!(texts.is(key, "key") && texts.is(repaired, "\u{fffd}") && !texts.same(key, repaired));
+    }
+
+    #[test]
+    fn a_cut_keeps_characters_whole() {
+        let mut texts = Texts::new(Vec::new());
+        let text = texts.make("aé");
+        assert_eq!(texts.str(texts.cut(text, 2)), "a");
+        assert_eq!(texts.str(texts.cut(text, 3)), "aé");
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_wins() {
+        let mut payload = TracePayload::new(Vec::new());
+        for value in ["first", "second"] {
+            let tag = Tag { key: payload.texts.make("env"), value: payload.texts.make(value) };
+            payload.tags.push(tag);
+        }
+        let range = Slice::since(0, payload.tags.len());
+        assert_eq!(payload.tag(range, "env").map(|text| payload.texts.str(text)), Some("second"));
+        assert_eq!(payload.tag(range, "version"), None);
+    }
+}

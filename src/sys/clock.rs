@@ -1,0 +1,147 @@
+//! The only file that reads a clock. Everyone else gets [`Now`] as an argument, so that tests choose the time.
+//!
+//! Durations and deadlines are counted on the monotonic clock (`uptime`), because a board may start in 1970 and jump when it
+//! finds the network; time stamps are taken from the wall clock (`unix`).
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One reading of both clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Since the agent started; never goes back.
+    pub uptime: Duration,
+    /// Since 1970-01-01 UTC, as far as the machine knows.
+    pub unix: Duration,
+}
+
+impl Now {
+    /// Wall clock in nanoseconds, as spans carry it.
+    pub fn unix_nanos(&self) -> i64 {
+        i64::try_from(self.unix.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// Wall clock in milliseconds, as log lines and deadlines carry it.
+    pub fn unix_millis(&self) -> i64 {
+        i64::try_from(self.unix.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// The machine's clocks, with the moment the agent started as origin.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    origin: Instant,
+}
+
+impl Clock {
+    /// Takes this moment as the origin of `uptime`.
+    #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
+    pub fn new() -> Clock {
+        Clock { origin: Instant::now() }
+    }
+
+    /// Reads both clocks.
+    #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
+    pub fn now(&self) -> Now {
+        Now { uptime: self.origin.elapsed(), unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+    }
+
+    /// The instant at which `uptime` will be what is given: the form in which queues take their deadlines.
+    pub fn instant_at(&self, uptime: Duration) -> Instant {
+        self.origin + uptime
+    }
+
+    /// The instant that lies `wait` ahead.
+    pub fn instant_in(&self, wait: Duration) -> Instant {
+        self.instant_at(self.now().uptime + wait)
+    }
+
+    /// How long until `instant`; zero when it has passed.
+    pub fn until(&self, instant: Instant) -> Duration {
+        instant.saturating_duration_since(self.instant_at(self.now().uptime))
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock::new()
+    }
+}
+
+/// A UTC calendar reading of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utc {
+    /// Four digits in practice.
+    pub year: i64,
+    /// 1 to 12.
+    pub month: u32,
+    /// 1 to 31.
+    pub day: u32,
+    /// 0 to 23.
+    pub hour: u32,
+    /// 0 to 59.
+    pub minute: u32,
+    /// 0 to 59; leap seconds do not exist in Unix time.
+    pub second: u32,
+}
+
+impl Utc {
+    /// The calendar reading of a time since 1970. Days to date after the era arithmetic of the proleptic Gregorian calendar:
+    /// 400 years are 146,097 days.
+    pub fn of(unix: Duration) -> Utc {
+        let seconds = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX);
+        let (days, rest) = (seconds / 86_400, seconds % 86_400);
+        let shifted = days + 719_468; // days from 0000-03-01, so that the leap day ends a year
+        let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = era * 400 + year_of_era + i64::from(month <= 2);
+        Utc {
+            year,
+            month: month as u32,
+            day: day as u32,
+            hour: (rest / 3_600) as u32,
+            minute: (rest / 60 % 60) as u32,
+            second: (rest % 60) as u32,
+        }
+    }
+
+    /// `20240102T030405Z`, the form AWS signs.
+    pub fn compact(&self) -> String {
+        let Utc { year, month, day, hour, minute, second } = self;
+        format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    }
+}
+
+impl std::fmt::Display for Utc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Utc { year, month, day, hour, minute, second } = self;
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(seconds: u64, expected: &str) {
+        assert_eq!(Utc::of(Duration::from_secs(seconds)).to_string(), expected);
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        check(0, "1970-01-01 00:00:00 UTC");
+        check(951_782_400, "2000-02-29 00:00:00 UTC");
+        check(1_704_164_645, "2024-01-02 03:04:05 UTC");
+        check(4_102_444_799, "2099-12-31 23:59:59 UTC");
+        check(4_107_542_400, "2100-03-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn signing_form_has_no_separators() {
+        assert_eq!(Utc::of(Duration::from_secs(1_704_164_645)).compact(), "20240102T030405Z");
+    }
+}

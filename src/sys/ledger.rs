@@ -1,0 +1,337 @@
+//! The ledger: how many records came in, left, wait and were dropped, for each signal.
+//!
+//! `accepted + restored = sent + memory + spool + dropped`. Whoever takes a record in gets a [`Claim`] for it and hands the claim
+//! on with the record; each claim ends as sent or as dropped for a closed reason. A claim that is destroyed otherwise (a panic
+//! unwound through its owner) books itself as `fault`. So the sum holds at every quiescent point, and what a wedged thread still
+//! holds shows as `memory`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The kinds of data that pass through, each with its own row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Log lines.
+    Logs,
+}
+
+impl Signal {
+    /// All signals, in the order of the printed ledger.
+    pub const ALL: [Signal; 2] = [Signal::Traces, Signal::Logs];
+
+    /// The name used in the ledger, in local output and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Signal::Traces => "traces",
+            Signal::Logs => "logs",
+        }
+    }
+}
+
+/// Why a record was dropped. The list is closed: a new cause is a new variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A queue was full and the sender could not be told.
+    InboxFull,
+    /// The memory for bodies that wait to leave was full; the oldest went.
+    SpoolFull,
+    /// Larger than the intake takes.
+    TooLarge,
+    /// The intake refused the body for good.
+    Refused,
+    /// A rule of the user's, or blank.
+    Filtered,
+    /// Broken in a way that only this record suffers from.
+    Malformed,
+    /// Still waiting when the shutdown's deadline came.
+    Shutdown,
+    /// No key will come to send it with.
+    NoKey,
+    /// Nobody reads local output any more.
+    OutputClosed,
+    /// A fault of the agent's own.
+    Fault,
+}
+
+impl Reason {
+    /// All reasons, in the order of the printed ledger.
+    pub const ALL: [Reason; 10] = [
+        Reason::InboxFull,
+        Reason::SpoolFull,
+        Reason::TooLarge,
+        Reason::Refused,
+        Reason::Filtered,
+        Reason::Malformed,
+        Reason::Shutdown,
+        Reason::NoKey,
+        Reason::OutputClosed,
+        Reason::Fault,
+    ];
+
+    /// The word in the ledger.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::InboxFull => "inbox_full",
+            Reason::SpoolFull => "spool_full",
+            Reason::TooLarge => "too_large",
+            Reason::Refused => "refused",
+            Reason::Filtered => "filtered",
+            Reason::Malformed => "malformed",
+            Reason::Shutdown => "shutdown",
+            Reason::NoKey => "no_key",
+            Reason::OutputClosed => "output_closed",
+            Reason::Fault => "fault",
+        }
+    }
+
+    /// Whether the record was lost without anybody having asked for it, which is what exit code 75 reports.
+    pub fn is_loss(self) -> bool {
+        !matches!(self, Reason::Filtered | Reason::Malformed | Reason::Refused)
+    }
+}
+
+/// The counters, shared by everyone who accepts or settles records.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    rows: [Row; Signal::ALL.len()],
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    accepted: AtomicU64,
+    sent: AtomicU64,
+    memory: AtomicU64,
+    dropped: [AtomicU64; Reason::ALL.len()],
+}
+
+impl Ledger {
+    /// A ledger with nothing in it.
+    pub fn new() -> Arc<Ledger> {
+        Arc::new(Ledger::default())
+    }
+
+    /// Books `records` in and returns the claim for them.
+    pub fn accept(self: &Arc<Self>, signal: Signal, records: u64) -> Claim {
+        let row = &self.rows[signal as usize];
+        row.accepted.fetch_add(records, Relaxed);
+        row.memory.fetch_add(records, Relaxed);
+        Claim { ledger: Arc::clone(self), signal, records }
+    }
+
+    /// Reads all counters.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            rows: Signal::ALL.map(|signal| {
+                let row = &self.rows[signal as usize];
+                RowSnapshot {
+                    signal,
+                    accepted: row.accepted.load(Relaxed),
+                    restored: 0,
+                    sent: row.sent.load(Relaxed),
+                    memory: row.memory.load(Relaxed),
+                    spool: 0,
+                    dropped: Reason::ALL.map(|reason| (reason, row.dropped[reason as usize].load(Relaxed))),
+                }
+            }),
+        }
+    }
+}
+
+/// The right and the duty to settle a number of records of one signal.
+#[must_use]
+#[derive(Debug)]
+pub struct Claim {
+    ledger: Arc<Ledger>,
+    signal: Signal,
+    records: u64,
+}
+
+impl Claim {
+    /// How many records are still to be settled.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Whose row it is.
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// The intake has them.
+    pub fn sent(mut self) {
+        let records = self.release();
+        self.ledger.rows[self.signal as usize].sent.fetch_add(records, Relaxed);
+    }
+
+    /// All of them are lost.
+    pub fn drop_all(mut self, reason: Reason) {
+        let records = self.records;
+        self.drop_some(records, reason);
+    }
+
+    /// `records` of them are lost, the others go on.
+    pub fn drop_some(&mut self, records: u64, reason: Reason) {
+        self.split(records).book_dropped(reason);
+    }
+
+    /// Takes them out of the books again: the sender was told that they were not accepted and keeps them.
+    pub fn refuse(mut self) {
+        let records = self.release();
+        self.ledger.rows[self.signal as usize].accepted.fetch_sub(records, Relaxed);
+    }
+
+    /// A claim of its own for `records` of them.
+    pub fn split(&mut self, records: u64) -> Claim {
+        debug_assert!(records <= self.records, "a claim cannot settle more records than it holds");
+        let records = records.min(self.records);
+        self.records -= records;
+        Claim { ledger: Arc::clone(&self.ledger), signal: self.signal, records }
+    }
+
+    /// Takes over what `other` holds.
+    pub fn merge(&mut self, mut other: Claim) {
+        debug_assert_eq!(self.signal, other.signal, "claims of two signals cannot be one");
+        self.records += std::mem::take(&mut other.records);
+    }
+
+    fn book_dropped(mut self, reason: Reason) {
+        let records = self.release();
+        self.ledger.rows[self.signal as usize].dropped[reason as usize].fetch_add(records, Relaxed);
+    }
+
+    fn release(&mut self) -> u64 {
+        let records = std::mem::take(&mut self.records);
+        self.ledger.rows[self.signal as usize].memory.fetch_sub(records, Relaxed);
+        records
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if 0 < self.records {
+            let rest = self.split(self.records);
+            rest.book_dropped(Reason::Fault);
+        }
+    }
+}
+
+/// The counters at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// One row a signal, in the order of [`Signal::ALL`].
+    pub rows: [RowSnapshot; Signal::ALL.len()],
+}
+
+/// One signal's counters at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowSnapshot {
+    /// Which signal.
+    pub signal: Signal,
+    /// Taken in since the start.
+    pub accepted: u64,
+    /// Found on disk at the start.
+    pub restored: u64,
+    /// Delivered.
+    pub sent: u64,
+    /// On their way, in memory.
+    pub memory: u64,
+    /// On disk.
+    pub spool: u64,
+    /// Lost, by reason.
+    pub dropped: [(Reason, u64); Reason::ALL.len()],
+}
+
+impl RowSnapshot {
+    /// All that was dropped, whatever the reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().map(|(_, count)| count).sum()
+    }
+
+    /// What came in equals what left, waits or was dropped.
+    pub fn is_balanced(&self) -> bool {
+        self.accepted + self.restored == self.sent + self.memory + self.spool + self.dropped_total()
+    }
+}
+
+impl Snapshot {
+    /// Every row is balanced.
+    pub fn is_balanced(&self) -> bool {
+        self.rows.iter().all(RowSnapshot::is_balanced)
+    }
+
+    /// Nothing is on its way any more.
+    pub fn is_quiet(&self) -> bool {
+        self.rows.iter().all(|row| row.memory == 0)
+    }
+
+    /// How many records were lost that nobody asked to drop.
+    pub fn lost(&self) -> u64 {
+        let dropped = self.rows.iter().flat_map(|row| &row.dropped);
+        dropped.filter(|(reason, _)| reason.is_loss()).map(|(_, count)| count).sum()
+    }
+}
+
+/// `traces accepted=5 restored=0 sent=4 memory=0 spool=0 dropped=1 too_large=1; logs accepted=0 ...; balanced lost=1`
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for row in &self.rows {
+            let RowSnapshot { signal, accepted, restored, sent, memory, spool, dropped } = row;
+            write!(f, "{} accepted={accepted} restored={restored} sent={sent} memory={memory} spool={spool}", signal.name())?;
+            write!(f, " dropped={}", row.dropped_total())?;
+            for (reason, count) in dropped.iter().filter(|(_, count)| 0 < *count) {
+                write!(f, " {}={count}", reason.name())?;
+            }
+            write!(f, "; ")?;
+        }
+        let verdict = if self.is_balanced() { "balanced" } else { "UNBALANCED" };
+        write!(f, "{verdict} lost={}", self.lost())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_a_claim_can_end_is_booked() {
+        let ledger = Ledger::new();
+        let mut claim = ledger.accept(Signal::Traces, 10);
+        claim.split(3).sent();
+        claim.drop_some(2, Reason::TooLarge);
+        claim.split(1).refuse();
+        drop(claim.split(1));
+        let line = ledger.snapshot().to_string();
+        assert!(
+            line.starts_with("traces accepted=9 restored=0 sent=3 memory=3 spool=0 dropped=3 too_large=2 fault=1; "),
+            "{line}"
+        );
+        claim.drop_all(Reason::Filtered);
+        assert!(ledger.snapshot().is_balanced() && ledger.snapshot().is_quiet());
+        assert_eq!(ledger.snapshot().lost(), 3, "filtered records were asked to be dropped");
+    }
+
+    #[test]
+    fn a_panic_books_what_its_owner_held_as_fault() {
+        let ledger = Ledger::new();
+        let claim = ledger.accept(Signal::Logs, 4);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _held = claim;
+            std::panic::resume_unwind(Box::new("fault"));
+        }));
+        assert!(result.is_err());
+        assert!(ledger.snapshot().to_string().contains("dropped=4 fault=4"));
+    }
+
+    #[test]
+    fn merged_claims_settle_together() {
+        let ledger = Ledger::new();
+        let mut claim = ledger.accept(Signal::Logs, 4);
+        claim.merge(ledger.accept(Signal::Logs, 5));
+        assert_eq!(claim.records(), 9);
+        claim.sent();
+        assert!(ledger.snapshot().to_string().contains("logs accepted=9 restored=0 sent=9 memory=0"));
+    }
+}

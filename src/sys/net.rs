@@ -1,0 +1,183 @@
+//! Every outgoing request, and the only file that names ureq and rustls.
+//!
+//! What the client library does by default is wrong for an agent and is switched off in one place, [`Client::new`]: no time-out,
+//! proxies from the environment even for loopback, redirects that carry the key along, errors that hide the status, 256 KiB of
+//! buffers a connection.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::time::Duration;
+use ureq::http::HeaderMap;
+use ureq::{Agent, Timeout};
+
+/// How long a name look-up or a connect may take of a request's time at most.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Answers are short; what is longer is cut off and the connection dropped.
+const ANSWER_HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// One request.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// In capitals.
+    pub method: &'a str,
+    /// Absolute.
+    pub url: &'a str,
+    /// Name and value.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Sent with its length; empty for none.
+    pub body: &'a [u8],
+    /// For everything: look-up, connect, TLS, sending, waiting, reading. `None` only for a call that is meant to block.
+    pub timeout: Option<Duration>,
+    /// More than that of an answer's body is an error.
+    pub answer_bytes_max: usize,
+}
+
+/// What came back, whatever the status.
+#[derive(Debug)]
+pub struct Answer {
+    /// 100 to 599.
+    pub status: u16,
+    headers: HeaderMap,
+    /// At most `answer_bytes_max` bytes.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The value of the header `name`, any case, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub enum NetError {
+    /// Which wait ran out.
+    Timeout(&'static str),
+    /// The name has no address.
+    NoSuchHost,
+    /// Refused, reset, unreachable and the like.
+    Io(io::Error),
+    /// The certificate or the handshake.
+    Tls(String),
+    /// The answer was not HTTP, or too long.
+    Protocol(String),
+}
+
+impl fmt::Display for NetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NetError::Timeout(what) => write!(f, "timed out: {what}"),
+            NetError::NoSuchHost => write!(f, "the host name has no address"),
+            NetError::Io(err) => write!(f, "{err}"),
+            NetError::Tls(text) => write!(f, "TLS: {text}"),
+            NetError::Protocol(text) => write!(f, "unusable answer: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for NetError {}
+
+/// A client with its connections. TLS is set up at the first https request, not before.
+#[derive(Clone, Debug)]
+pub struct Client {
+    agent: Agent,
+}
+
+/// Whether connections are kept for the next request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// A few, for some seconds.
+    KeepAlive,
+    /// Never: a frozen sandbox finds its old connections dead.
+    Never,
+}
+
+impl Client {
+    /// The one way to make a client.
+    pub fn new(reuse: Reuse) -> Client {
+        let idle_connections = if reuse == Reuse::KeepAlive { 2 } else { 0 };
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
+            .input_buffer_size(8 * 1024)
+            .output_buffer_size(8 * 1024)
+            .max_response_header_size(ANSWER_HEADER_BYTES_MAX)
+            .max_idle_connections(idle_connections)
+            .max_idle_connections_per_host(idle_connections)
+            .max_idle_age(Duration::from_secs(15))
+            .build();
+        Client { agent: config.new_agent() }
+    }
+
+    /// Sends `request` and reads the whole answer.
+    pub fn send(&self, request: &Request<'_>) -> Result<Answer, NetError> {
+        let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
+        for (name, value) in request.headers {
+            builder = builder.header(*name, *value);
+        }
+        let mut answer = match request.body {
+            [] if matches!(request.method, "GET" | "DELETE" | "HEAD") => {
+                let message = builder.body(()).map_err(|err| NetError::Protocol(err.to_string()))?;
+                self.run(message, request.timeout)?
+            }
+            body => {
+                let message = builder.body(body).map_err(|err| NetError::Protocol(err.to_string()))?;
+                self.run(message, request.timeout)?
+            }
+        };
+        let mut body = Vec::new();
+        let read = answer.body_mut().as_reader().take(request.answer_bytes_max as u64 + 1).read_to_end(&mut body);
+        read.map_err(|err| net_error(ureq::Error::from(err)))?;
+        if request.answer_bytes_max < body.len() {
+            return Err(NetError::Protocol(format!("more than {} bytes", request.answer_bytes_max)));
+        }
+        Ok(Answer { status: answer.status().as_u16(), headers: std::mem::take(answer.headers_mut()), body })
+    }
+
+    /// Ends the requests in flight and refuses later ones: for a shutdown whose deadline has come.
+    pub fn interrupt(&self) {
+        self.agent.clone().shutdown();
+    }
+
+    fn run<B: ureq::AsSendBody>(
+        &self,
+        message: ureq::http::Request<B>,
+        timeout: Option<Duration>,
+    ) -> Result<ureq::http::Response<ureq::Body>, NetError> {
+        let connect = timeout.map_or(CONNECT_MAX, |timeout| timeout.min(CONNECT_MAX));
+        let configured = self
+            .agent
+            .configure_request(message)
+            .timeout_global(timeout)
+            .timeout_resolve(Some(connect))
+            .timeout_connect(Some(connect))
+            .build();
+        self.agent.run(configured).map_err(net_error)
+    }
+}
+
+fn net_error(err: ureq::Error) -> NetError {
+    match err {
+        ureq::Error::Timeout(which) => NetError::Timeout(match which {
+            Timeout::Resolve => "name look-up",
+            Timeout::Connect => "connect",
+            Timeout::SendRequest | Timeout::SendBody => "sending the request",
+            Timeout::RecvResponse | Timeout::RecvBody => "waiting for the answer",
+            _ => "the whole request",
+        }),
+        ureq::Error::HostNotFound => NetError::NoSuchHost,
+        ureq::Error::Io(err) => match err.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+            Some(ureq::Error::Timeout(_)) => NetError::Timeout("reading the answer"),
+            _ => NetError::Io(err),
+        },
+        ureq::Error::ConnectionFailed => NetError::Io(io::ErrorKind::ConnectionRefused.into()),
+        ureq::Error::Tls(text) => NetError::Tls(text.to_owned()),
+        ureq::Error::Rustls(err) => NetError::Tls(err.to_string()),
+        other => NetError::Protocol(other.to_string()),
+    }
+}
