@@ -18,6 +18,8 @@
 //! Every record on its way holds a claim in the ledger (`sys/ledger`) and its share of memory (`sys/memory`). Who may import whom
 //! is a table in `tests/tidy.rs`.
 
+pub mod config;
+
 pub mod model;
 
 pub mod sys;

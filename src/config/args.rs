@@ -1,0 +1,284 @@
+//! The command line, and the only file that names lexopt.
+
+use lexopt::Arg;
+use lexopt::Parser;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What the user asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Run the agent.
+    Run(RunArgs),
+    /// Print the configuration in force.
+    Check(RunArgs),
+    /// Print the version.
+    Version,
+    /// Print how to use a command.
+    Help(Topic),
+}
+
+/// What `--help` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Topic {
+    /// The program.
+    Program,
+    /// `mote run`
+    Run,
+    /// `mote check`
+    Check,
+    /// `mote version`
+    Version,
+}
+
+/// Flags of `run` and `check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunArgs {
+    /// `--config FILE`
+    pub config: Option<PathBuf>,
+    /// `--events -|FILE`
+    pub events: Option<EventsFrom>,
+    /// `--out -|DIR`
+    pub out: Option<OutTo>,
+    /// `--log-level L`
+    pub log_level: Option<String>,
+}
+
+/// Where invocation events are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventsFrom {
+    /// Standard input.
+    Stdin,
+    /// A recording.
+    File(PathBuf),
+}
+
+/// Where delivered records are written instead of being sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutTo {
+    /// Standard output.
+    Stdout,
+    /// One file a signal in this folder.
+    Folder(PathBuf),
+}
+
+/// A command line that makes no sense, with the nearest word that does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArgsError {
+    what: String,
+    nearest: Option<&'static str>,
+}
+
+impl fmt::Display for ArgsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.what)?;
+        match self.nearest {
+            Some(nearest) => write!(f, "; did you mean {nearest}?"),
+            None => write!(f, "; see mote --help"),
+        }
+    }
+}
+
+impl std::error::Error for ArgsError {}
+
+const COMMANDS: [&str; 3] = ["run", "check", "version"];
+const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
+const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
+
+/// Reads the arguments that follow the program's name.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsError> {
+    let mut parser = Parser::from_args(args);
+    let mut topic = None;
+    let mut run = RunArgs::default();
+    while let Some(arg) = parser.next().map_err(unfit)? {
+        match arg {
+            Arg::Value(word) if topic.is_none() => topic = Some(command(&word)?),
+            Arg::Value(word) => return Err(unknown("argument", &word.to_string_lossy(), &[])),
+            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(topic.unwrap_or(Topic::Program))),
+            Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
+            Arg::Long("config") if takes_flags(topic) => run.config = Some(parser.value().map_err(unfit)?.into()),
+            Arg::Long("events") if takes_flags(topic) => run.events = Some(events(parser.value().map_err(unfit)?)),
+            Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
+            Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
+            Arg::Long(name) => return Err(unknown("flag", &format!("--{name}"), flags(topic))),
+            Arg::Short(name) => return Err(unknown("flag", &format!("-{name}"), flags(topic))),
+        }
+    }
+    Ok(match topic.unwrap_or(Topic::Run) {
+        Topic::Check => Command::Check(run),
+        Topic::Version => Command::Version,
+        Topic::Run | Topic::Program => Command::Run(run),
+    })
+}
+
+fn takes_flags(topic: Option<Topic>) -> bool {
+    topic != Some(Topic::Version)
+}
+
+fn flags(topic: Option<Topic>) -> &'static [&'static str] {
+    if takes_flags(topic) { &FLAGS } else { &FLAGS[FLAGS.len() - 1..] }
+}
+
+fn command(word: &OsString) -> Result<Topic, ArgsError> {
+    match word.to_str() {
+        Some("run") => Ok(Topic::Run),
+        Some("check") => Ok(Topic::Check),
+        Some("version") => Ok(Topic::Version),
+        _ => Err(unknown("command", &word.to_string_lossy(), &COMMANDS)),
+    }
+}
+
+fn events(value: OsString) -> EventsFrom {
+    if value == "-" { EventsFrom::Stdin } else { EventsFrom::File(value.into()) }
+}
+
+fn out(value: OsString) -> OutTo {
+    if value == "-" { OutTo::Stdout } else { OutTo::Folder(value.into()) }
+}
+
+fn level(value: &OsString) -> Result<String, ArgsError> {
+    let word = value.to_string_lossy().to_ascii_lowercase();
+    if LEVELS.contains(&word.as_str()) {
+        return Ok(word);
+    }
+    Err(unknown("log level", &value.to_string_lossy(), &LEVELS))
+}
+
+fn unfit(err: lexopt::Error) -> ArgsError {
+    ArgsError { what: err.to_string(), nearest: None }
+}
+
+fn unknown(kind: &str, word: &str, known: &[&'static str]) -> ArgsError {
+    let quoted: String = word.chars().map(|c| if c.is_control() { ' ' } else { c }).take(100).collect();
+    ArgsError { what: format!("unknown {kind} `{quoted}`"), nearest: nearest(word, known) }
+}
+
+/// The known word with the smallest edit distance.
+fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
+    known.iter().copied().min_by_key(|candidate| distance(word, candidate))
+}
+
+/// Levenshtein's edit distance, one row at a time.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.chars().count()).collect();
+    for (i, a) in left.chars().take(100).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.chars().enumerate() {
+            let substituted = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+/// The help text of a topic.
+pub fn help(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Program => PROGRAM_HELP,
+        Topic::Run => RUN_HELP,
+        Topic::Check => CHECK_HELP,
+        Topic::Version => VERSION_HELP,
+    }
+}
+
+const PROGRAM_HELP: &str = "\
+mote: a small Datadog-compatible observability agent
+
+usage: mote [COMMAND] [FLAGS]
+
+commands:
+  run        run the agent (the default)
+  check      print each setting in force, where it came from, and every warning
+  version    print the version
+
+mote COMMAND --help tells more.
+";
+
+const RUN_HELP: &str = "\
+usage: mote [run] [FLAGS]
+
+Receives traces and logs and sends them to Datadog, until told to stop.
+
+flags:
+  --config FILE      settings; otherwise /etc/mote/datadog.yaml, /etc/datadog-agent/datadog.yaml,
+                     in Lambda datadog.yaml beside the function
+  --events -|FILE    read invocation events from standard input or a recording, then drain and end
+  --out -|DIR        write records as JSON lines to standard output or DIR instead of sending them; needs no key
+  --log-level L      trace, debug, info, warn, error or off
+
+Flags rank above DD_* variables, these above the file. SIGTERM drains and ends, a second one ends at once,
+SIGHUP reads settings again, SIGUSR1 prints the ledger.
+
+exit codes: 0 everything sent, 64 bad command line, 69 port or registration not to be had, 70 fault,
+75 stopped with records lost, 78 configuration or key missing or refused
+";
+
+const CHECK_HELP: &str = "\
+usage: mote check [FLAGS]
+
+Prints each setting in force, where it came from, and every warning. Flags are those of run.
+Exit code 0, or 78 when the agent would not start with these settings.
+";
+
+const VERSION_HELP: &str = "\
+usage: mote version
+
+Prints the version.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(line: &str, expected: Result<Command, &str>) {
+        let parsed = parse(line.split_whitespace().map(OsString::from));
+        assert_eq!(parsed.map_err(|err| err.to_string()), expected.map_err(str::to_owned), "{line}");
+    }
+
+    #[test]
+    fn run_is_the_default_command() {
+        check("", Ok(Command::Run(RunArgs::default())));
+        let args = RunArgs { events: Some(EventsFrom::Stdin), out: Some(OutTo::Stdout), ..RunArgs::default() };
+        check("--events - --out=-", Ok(Command::Run(args.clone())));
+        check("run --events - --out -", Ok(Command::Run(args)));
+    }
+
+    #[test]
+    fn flags_take_their_values() {
+        let args = RunArgs {
+            config: Some("a.yaml".into()),
+            events: Some(EventsFrom::File("run.ndjson".into())),
+            out: Some(OutTo::Folder("dir".into())),
+            log_level: Some("debug".to_owned()),
+        };
+        check("check --config a.yaml --events run.ndjson --out dir --log-level DEBUG", Ok(Command::Check(args)));
+    }
+
+    #[test]
+    fn help_is_about_the_command_before_it() {
+        check("--help", Ok(Command::Help(Topic::Program)));
+        check("run --help", Ok(Command::Help(Topic::Run)));
+        check("check -h", Ok(Command::Help(Topic::Check)));
+        check("version --help", Ok(Command::Help(Topic::Version)));
+        check("version", Ok(Command::Version));
+    }
+
+    #[test]
+    fn unknown_words_get_the_nearest_valid_one() {
+        check("chekc", Err("unknown command `chekc`; did you mean check?"));
+        check("--event -", Err("unknown flag `--event`; did you mean --events?"));
+        check("--log-level debugg", Err("unknown log level `debugg`; did you mean debug?"));
+        check("run extra", Err("unknown argument `extra`; see mote --help"));
+        check("version --out -", Err("unknown flag `--out`; did you mean --help?"));
+        check("--config", Err("missing argument for option '--config'; see mote --help"));
+    }
+
+    #[test]
+    fn edit_distance_counts_changed_letters() {
+        assert_eq!([distance("kitten", "sitting"), distance("", "abc"), distance("abc", "abc")], [3, 3, 0]);
+    }
+}

@@ -1,0 +1,35 @@
+//! Configuration: text from four places to one complete [`Config`].
+//!
+//! Each reader (`args`, `env`, `yaml`) gives what was written, as [`Raw`] text; `merge` lays flags over variables over the file
+//! over defaults and parses each value once. `settings` is the table: a setting is one row there.
+
+mod args;
+mod env;
+mod keys;
+mod merge;
+mod settings;
+mod values;
+mod yaml;
+
+pub use args::ArgsError;
+pub use args::Command;
+pub use args::EventsFrom;
+pub use args::OutTo;
+pub use args::RunArgs;
+pub use args::Topic;
+pub use args::help;
+pub use args::parse as parse_args;
+pub use env::AwsEnv;
+pub use env::Env;
+pub use keys::KeySource;
+pub use merge::Effective;
+pub use merge::Loaded;
+pub use merge::Origin;
+pub use merge::load;
+pub use settings::Config;
+pub use settings::SETTINGS;
+pub use settings::Setting;
+pub use values::BaseUrl;
+pub use values::Raw;
+pub use values::Secret;
+pub use values::Site;

@@ -1,0 +1,193 @@
+//! The table of settings: one row each. Names are the Datadog Agent's where it has one; a variable's name is the path in the file
+//! with `DD_` before it, in capitals, dots as underscores, and further names stand in brackets.
+
+use crate::config::merge::Values;
+use crate::config::values::BaseUrl;
+use crate::config::values::Bytes;
+use crate::config::values::Secret;
+use crate::config::values::Site;
+use crate::config::values::Value;
+use crate::model::tags::Tags;
+use log::LevelFilter;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Setting {
+    /// Path in the file, levels separated by dots.
+    pub path: &'static str,
+    /// Variables that set it beside the one that follows from the path.
+    pub aliases: &'static [&'static str],
+    /// Value where nothing is written, as text.
+    pub default: &'static str,
+    /// The same inside Lambda, where it differs.
+    pub lambda_default: Option<&'static str>,
+    /// What it does, in a line.
+    pub doc: &'static str,
+    /// Must not be shown.
+    pub secret: bool,
+}
+
+impl Setting {
+    /// The variable that follows from the path.
+    pub fn variable(&self) -> String {
+        format!("DD_{}", self.path.to_ascii_uppercase().replace('.', "_"))
+    }
+}
+
+const fn at_most_one(texts: &[&'static str]) -> Option<&'static str> {
+    match texts {
+        [text, ..] => Some(text),
+        [] => None,
+    }
+}
+
+macro_rules! settings {
+    ($( #[doc = $doc:literal] $field:ident: $kind:ty = $path:literal [$($alias:literal),*] $default:literal $(lambda $lambda:literal)? ;)*) => {
+        /// Every setting, complete: no value is missing that a default could fill.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $( #[doc = $doc] pub $field: $kind, )*
+        }
+
+        /// The table, in the order in which `mote check` prints it.
+        pub const SETTINGS: &[Setting] = &[
+            $( Setting {
+                path: $path,
+                aliases: &[$($alias),*],
+                default: $default,
+                lambda_default: at_most_one(&[$($lambda)?]),
+                doc: $doc,
+                secret: <$kind as Value>::SECRET,
+            }, )*
+        ];
+
+        impl Config {
+            /// Takes each setting's value from `values`, in the order of the table.
+            pub(super) fn from_values(values: &mut Values) -> Config {
+                Config { $( $field: values.take($path), )* }
+            }
+        }
+    };
+}
+
+settings! {
+    /// API key that data are sent with.
+    api_key: Option<Secret> = "api_key" ["DATADOG_API_KEY"] "";
+    /// File whose first line is the API key.
+    api_key_file: Option<PathBuf> = "api_key_file" [] "";
+    /// API key encrypted by AWS KMS, in base64.
+    kms_api_key: Option<Secret> = "kms_api_key" ["DD_API_KEY_KMS_ENCRYPTED"] "";
+    /// Datadog site that takes the data.
+    site: Site = "site" [] "datadoghq.com";
+    /// Intake for metrics in place of the site's.
+    dd_url: Option<BaseUrl> = "dd_url" ["DD_URL"] "";
+    /// Environment that data belong to, tag `env`.
+    env: Option<String> = "env" [] "";
+    /// Service that data belong to, tag `service`.
+    service: Option<String> = "service" [] "";
+    /// Version of the application, tag `version`.
+    version: Option<String> = "version" [] "";
+    /// Tags added to everything.
+    tags: Tags = "tags" [] "";
+    /// Further tags, added after `tags`.
+    extra_tags: Tags = "extra_tags" [] "";
+    /// Host name in place of the system's; unused in Lambda.
+    hostname: Option<String> = "hostname" [] "";
+    /// Which of the agent's own lines are written: trace, debug, info, warn, error, off.
+    log_level: LevelFilter = "log_level" [] "info" lambda "warn";
+    /// Write the agent's own lines as JSON.
+    log_format_json: bool = "log_format_json" [] "false";
+    /// Folder for what must survive a restart.
+    run_path: PathBuf = "run_path" [] "/var/lib/mote" lambda "/tmp";
+    /// Memory for data on their way; every other limit in bytes follows from it.
+    max_memory: Bytes = "max_memory" [] "32MiB" lambda "24MiB";
+    /// Address that listeners bind to.
+    bind_host: String = "bind_host" [] "127.0.0.1";
+    /// Port of the communication server, which client libraries and Lambda's telemetry call; 0 for any free one.
+    communication_port: u16 = "communication_port" [] "8124";
+    /// Receive traces.
+    apm_enabled: bool = "apm_config.enabled" ["DD_APM_ENABLED"] "true";
+    /// Port of the trace agent; 0 for any free one.
+    receiver_port: u16 = "apm_config.receiver_port" ["DD_APM_RECEIVER_PORT"] "8126";
+    /// Let other hosts send traces.
+    apm_non_local_traffic: bool = "apm_config.apm_non_local_traffic" ["DD_APM_NON_LOCAL_TRAFFIC"] "false";
+    /// How long a request's header or body may take.
+    receiver_timeout: Duration = "apm_config.receiver_timeout" ["DD_APM_RECEIVER_TIMEOUT"] "5";
+    /// Intake for traces in place of the site's.
+    apm_dd_url: Option<BaseUrl> = "apm_config.apm_dd_url" ["DD_APM_DD_URL"] "";
+    /// Environment of spans that name none, in place of `env`.
+    apm_env: Option<String> = "apm_config.env" ["DD_APM_ENV"] "";
+    /// Ship logs; inside Lambda beside `serverless_logs_enabled`.
+    logs_enabled: Option<bool> = "logs_enabled" [] "";
+    /// Ship logs from Lambda; either switch turned on is enough.
+    serverless_logs_enabled: Option<bool> = "serverless_logs_enabled" [] "";
+    /// Intake for logs in place of the site's.
+    logs_dd_url: Option<BaseUrl> = "logs_config.logs_dd_url" [] "";
+    /// Longest wait before a part-filled body of logs leaves.
+    logs_batch_wait: Duration = "logs_config.batch_wait" [] "5";
+    /// Compress bodies of logs.
+    logs_use_compression: bool = "logs_config.use_compression" [] "true";
+    /// Compression of all bodies, from 0 (none) to 9.
+    compression_level: u32 = "compression_level" [] "6";
+    /// Longest time for one request to an intake.
+    forwarder_timeout: Duration = "forwarder_timeout" [] "20";
+    /// First pause after a failed request; it doubles with each further failure.
+    backoff_base: Duration = "forwarder_backoff_base" [] "2" lambda "0.5";
+    /// Longest pause after failed requests.
+    backoff_max: Duration = "forwarder_backoff_max" [] "64";
+    /// Longest wait for delivery at the end of an invocation; its deadline, if earlier, counts.
+    flush_timeout: Duration = "flush_timeout" [] "5";
+    /// Time for the last delivery when told to stop.
+    shutdown_timeout: Duration = "shutdown_timeout" [] "5" lambda "1.5";
+    /// Inside Lambda: no telemetry subscription, and `/lambda/flush` ends an invocation.
+    local_test: bool = "local_test" [] "false";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::merge;
+    use crate::config::values::Raw;
+
+    #[test]
+    fn every_default_is_a_value_of_its_setting() {
+        for lambda in [false, true] {
+            let mut values = Values::new(lambda);
+            Config::from_values(&mut values);
+            assert_eq!(values.into_history().1, Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn variables_follow_from_paths() {
+        let of = |path: &str| SETTINGS.iter().find(|setting| setting.path == path).unwrap().variable();
+        assert_eq!(of("logs_config.logs_dd_url"), "DD_LOGS_CONFIG_LOGS_DD_URL");
+        assert_eq!(of("communication_port"), "DD_COMMUNICATION_PORT");
+    }
+
+    #[test]
+    fn no_variable_sets_two_settings() {
+        let mut names: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+        names.extend(SETTINGS.iter().flat_map(|setting| setting.aliases).map(|alias| (*alias).to_owned()));
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn a_bad_value_is_a_warning_and_the_default() {
+        let mut values = Values::new(false);
+        values.set(
+            "apm_config.receiver_port",
+            Raw::Text("many".to_owned()),
+            merge::Origin::Variable("DD_APM_RECEIVER_PORT".into()),
+        );
+        let config = Config::from_values(&mut values);
+        assert_eq!(config.receiver_port, 8126);
+        let expected = "DD_APM_RECEIVER_PORT: `many` is not a port from 0 to 65535; using 8126";
+        assert_eq!(values.into_history().1, [expected]);
+    }
+}

@@ -1,0 +1,400 @@
+//! The types a setting can have and how each is read from text. Formats are those of the Datadog Agent (its documentation on
+//! environment variables and `datadog.yaml`); what is written wrongly is a warning and the default, never an error.
+
+use crate::model::tags::Tags;
+use log::LevelFilter;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A value as it was written: a text from a flag or variable, or a tree from the file. Numbers and booleans stay text until the
+/// setting's type is known, so a key made of digits keeps its zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Raw {
+    /// A scalar; `null` and `~` are the empty text.
+    Text(String),
+    /// A sequence.
+    List(Vec<Raw>),
+    /// A mapping, in the order of the file.
+    Map(Vec<(String, Raw)>),
+}
+
+impl Raw {
+    /// Whether nothing was written, which counts as not set.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Raw::Text(text) if text.trim().is_empty())
+    }
+
+    fn text(&self) -> Result<&str, Expected> {
+        match self {
+            Raw::Text(text) => Ok(text.trim()),
+            _ => Err(Expected("one value, not a list or map")),
+        }
+    }
+}
+
+/// What a setting wants instead of what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected(pub &'static str);
+
+/// A type that a setting can have.
+pub trait Value: Sized {
+    /// Whether it must not be shown.
+    const SECRET: bool = false;
+
+    /// From what was written.
+    fn parse(raw: &Raw) -> Result<Self, Expected>;
+
+    /// As `mote check` shows it.
+    fn show(&self) -> String;
+}
+
+impl Value for String {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        raw.text().map(str::to_owned)
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Value for PathBuf {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        raw.text().map(PathBuf::from)
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+/// Not set is a value.
+impl<T: Value> Value for Option<T> {
+    const SECRET: bool = T::SECRET;
+
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        if raw.is_empty() { Ok(None) } else { T::parse(raw).map(Some) }
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map(T::show).unwrap_or_default()
+    }
+}
+
+impl Value for bool {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        match raw.text()? {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            _ => Err(Expected("true or false")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for u16 {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        raw.text()?.parse().map_err(|_| Expected("a port from 0 to 65535"))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for u32 {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        raw.text()?.parse().map_err(|_| Expected("a whole number"))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// The Agent's words in any case: `critical` is the worst of ours, `warning` is `warn`.
+impl Value for LevelFilter {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        Ok(match raw.text()?.to_ascii_lowercase().as_str() {
+            "trace" => LevelFilter::Trace,
+            "debug" => LevelFilter::Debug,
+            "info" => LevelFilter::Info,
+            "warn" | "warning" => LevelFilter::Warn,
+            "error" | "critical" => LevelFilter::Error,
+            "off" => LevelFilter::Off,
+            _ => return Err(Expected("a level such as info")),
+        })
+    }
+
+    fn show(&self) -> String {
+        self.to_string().to_ascii_lowercase()
+    }
+}
+
+/// Seconds, whole or not, or Go's text for durations (`1m30s`, `250ms`).
+impl Value for Duration {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        const EXPECTED: Expected = Expected("seconds, or a duration such as 1m30s");
+        let text = raw.text()?;
+        let seconds = match text.parse::<f64>() {
+            Ok(seconds) => seconds,
+            Err(_) => go_duration(text).ok_or(EXPECTED)?,
+        };
+        Duration::try_from_secs_f64(seconds).map_err(|_| EXPECTED)
+    }
+
+    fn show(&self) -> String {
+        format!("{}s", self.as_secs_f64())
+    }
+}
+
+fn go_duration(text: &str) -> Option<f64> {
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(unit_at);
+        let unit_len = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (unit, next) = tail.split_at(unit_len);
+        let factor = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        seconds += number.parse::<f64>().ok()? * factor;
+        rest = next;
+    }
+    (!text.is_empty()).then_some(seconds)
+}
+
+/// A number of bytes, with `KiB`, `MiB`, `KB` or `MB` behind it or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes(pub usize);
+
+impl Value for Bytes {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        const EXPECTED: Expected = Expected("a number of bytes such as 8MiB");
+        let text = raw.text()?;
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kb" => 1_000,
+            "kib" => 1 << 10,
+            "m" | "mb" => 1_000_000,
+            "mib" => 1 << 20,
+            _ => return Err(EXPECTED),
+        };
+        number.parse::<usize>().ok().and_then(|number| number.checked_mul(factor)).map(Bytes).ok_or(EXPECTED)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// A value that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value, for the one who uses it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// A secret with this text.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "***")
+    }
+}
+
+impl Value for Secret {
+    const SECRET: bool = true;
+
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        raw.text().map(|text| Secret(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        "***".to_owned()
+    }
+}
+
+/// The Datadog site, such as `datadoghq.eu`; unknown ones are used as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site(String);
+
+impl Site {
+    /// The host name that all intakes end in.
+    pub fn host(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for Site {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        let lower = raw.text()?.to_ascii_lowercase();
+        let host = lower.trim_start_matches("https://").trim_start_matches("http://").trim_start_matches("app.");
+        let host = host.trim_end_matches(['/', '.']);
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+        if host.is_empty() || !host.chars().all(fits) {
+            return Err(Expected("a site such as datadoghq.eu"));
+        }
+        Ok(Site(host.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The address of an intake, without a slash at its end; `https://` is assumed where no scheme stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// Scheme, host, port and path prefix.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// One that is known to be right.
+    pub fn of_host(host: &str) -> BaseUrl {
+        BaseUrl(format!("https://{host}"))
+    }
+}
+
+impl Value for BaseUrl {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        const EXPECTED: Expected = Expected("an address such as https://host:port");
+        let text = raw.text()?.trim_end_matches('/');
+        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+        let (scheme, rest) = with_scheme.split_once("://").ok_or(EXPECTED)?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let port_fits = authority.rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']') || port.parse::<u16>().is_ok());
+        let plain = rest.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '@' | '"' | '\\'));
+        if !matches!(scheme, "http" | "https") || host.is_empty() || !port_fits || !plain {
+            return Err(EXPECTED);
+        }
+        Ok(BaseUrl(with_scheme))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+impl Value for Tags {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        const EXPECTED: Expected = Expected("pairs such as team:web,region:eu");
+        let mut tags = Tags::default();
+        for item in list(raw, EXPECTED)? {
+            let (key, value) = item.split_once(':').ok_or(EXPECTED)?;
+            if key.trim().is_empty() || value.trim().is_empty() {
+                return Err(EXPECTED);
+            }
+            tags.push(key.trim(), value.trim());
+        }
+        Ok(tags)
+    }
+
+    fn show(&self) -> String {
+        self.joined()
+    }
+}
+
+/// The items of a list: a sequence, or a text split at commas and blanks.
+fn list(raw: &Raw, expected: Expected) -> Result<Vec<&str>, Expected> {
+    match raw {
+        Raw::Text(text) => Ok(text.split([',', ' ', '\t', '\n']).filter(|item| !item.is_empty()).collect()),
+        Raw::List(items) => items.iter().map(|item| item.text().map_err(|_| expected)).collect(),
+        Raw::Map(_) => Err(expected),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check<T: Value>(text: &str, expected: Option<&str>) {
+        let shown = T::parse(&Raw::Text(text.to_owned())).ok().map(|value| value.show());
+        assert_eq!(shown.as_deref(), expected, "{text}");
+    }
+
+    #[test]
+    fn booleans_are_those_of_the_agent() {
+        check::<bool>("T", Some("true"));
+        check::<bool>(" 0 ", Some("false"));
+        check::<bool>("yes", None);
+    }
+
+    #[test]
+    fn levels_are_the_words_of_the_agent() {
+        check::<LevelFilter>(" WARNING ", Some("warn"));
+        check::<LevelFilter>("critical", Some("error"));
+        check::<LevelFilter>("loud", None);
+    }
+
+    #[test]
+    fn durations_are_seconds_or_go_text() {
+        check::<Duration>("2.5", Some("2.5s"));
+        check::<Duration>("1m30s", Some("90s"));
+        check::<Duration>("250ms", Some("0.25s"));
+        check::<Duration>("-1", None);
+        check::<Duration>("s", None);
+        check::<Duration>("5 apples", None);
+    }
+
+    #[test]
+    fn byte_sizes_take_units() {
+        check::<Bytes>("8MiB", Some("8388608"));
+        check::<Bytes>("1000", Some("1000"));
+        check::<Bytes>("99999999999999999999", None);
+        check::<Bytes>("8 apples", None);
+    }
+
+    #[test]
+    fn sites_are_cleaned_of_what_people_paste() {
+        check::<Site>("https://app.datadoghq.EU/", Some("datadoghq.eu"));
+        check::<Site>("us3.datadoghq.com", Some("us3.datadoghq.com"));
+        check::<Site>("a b", None);
+    }
+
+    #[test]
+    fn addresses_get_a_scheme_and_lose_the_slash() {
+        check::<BaseUrl>("localhost:8080/", Some("https://localhost:8080"));
+        check::<BaseUrl>("http://[::1]:80/prefix", Some("http://[::1]:80/prefix"));
+        check::<BaseUrl>("ftp://host", None);
+        check::<BaseUrl>("http://user@host", None);
+        check::<BaseUrl>("http://host:port", None);
+    }
+
+    #[test]
+    fn tags_split_at_the_first_colon() {
+        check::<Tags>("a:b url:http://x", Some("a:b,url:http://x"));
+        check::<Tags>("novalue", None);
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        check::<Option<Secret>>("0123", Some("***"));
+        assert_eq!(format!("{:?}", Secret::new("0123".to_owned())), "***");
+    }
+}
