@@ -20,6 +20,8 @@
 
 pub mod config;
 
+pub mod decode;
+
 pub mod model;
 
 pub mod sys;

@@ -1,0 +1,99 @@
+//! The record of a `function` or `extension` event: a text, or an object where the function logs in JSON.
+//!
+//! A text that is a JSON object tells its severity (`level`, else `status`), its request id (`requestId`, `AWSRequestId`) and may
+//! bring tags: a member `ddtags` is lifted out of it, and so is one inside an object `message`, of which then only that object is
+//! sent. Otherwise the text stays as it was logged, to the byte. Source: behaviour of Datadog's extensions.
+
+use crate::decode::json_text;
+use crate::model::log_line::LogLine;
+use crate::model::log_line::LogStatus;
+use serde_json::Map;
+use serde_json::Value;
+
+/// The line in `record`, which is any JSON value.
+pub fn line(record: &str, time_ms: i64) -> LogLine {
+    let text = if record.starts_with('"') { string(record) } else { record.to_owned() };
+    let mut line = LogLine { time_ms, ..LogLine::default() };
+    line.message = match serde_json::from_str::<Map<String, Value>>(&text) {
+        Ok(object) => structured(object, text, &mut line),
+        Err(_) => text,
+    };
+    trim_line_end(&mut line.message);
+    line
+}
+
+/// Text that a logger cut inside a surrogate pair is legal for the logger and not for the JSON reader.
+fn string(json: &str) -> String {
+    let repaired = || serde_json::from_str(&json_text::without_lone_surrogates(json)?).ok();
+    serde_json::from_str(json).ok().or_else(repaired).unwrap_or_else(|| json.to_owned())
+}
+
+fn structured(mut object: Map<String, Value>, text: String, line: &mut LogLine) -> String {
+    let word = |name: &str| object.get(name).and_then(Value::as_str);
+    line.status = word("level").or_else(|| word("status")).and_then(LogStatus::of_word).unwrap_or_default();
+    line.request_id = word("requestId").or_else(|| word("AWSRequestId")).map(str::to_owned);
+    if let Some(Value::String(tags)) = object.get("ddtags") {
+        line.tags = Some(tags.clone());
+        object.shift_remove("ddtags");
+        return Value::Object(object).to_string();
+    }
+    if let Some(Value::Object(inner)) = object.get_mut("message")
+        && let Some(Value::String(tags)) = inner.get("ddtags")
+    {
+        line.tags = Some(tags.clone());
+        inner.shift_remove("ddtags");
+        return Value::Object(std::mem::take(inner)).to_string();
+    }
+    text
+}
+
+fn trim_line_end(text: &mut String) {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(record: &str, message: &str, status: LogStatus, request_id: Option<&str>, tags: Option<&str>) {
+        let expected = LogLine {
+            message: message.to_owned(),
+            time_ms: 7,
+            status,
+            request_id: request_id.map(str::to_owned),
+            tags: tags.map(str::to_owned),
+        };
+        assert_eq!(line(record, 7), expected);
+    }
+
+    #[test]
+    fn a_plain_line_loses_one_line_end() {
+        check(r#""plain\n""#, "plain", LogStatus::Info, None, None);
+        check(r#""two\n\r\n""#, "two\n", LogStatus::Info, None, None);
+        check("12", "12", LogStatus::Info, None, None);
+    }
+
+    #[test]
+    fn a_structured_line_tells_severity_and_request() {
+        check(
+            r#"{"level":"WARN","requestId":"r-1","message":"m"}"#,
+            r#"{"level":"WARN","requestId":"r-1","message":"m"}"#,
+            LogStatus::Warn,
+            Some("r-1"),
+            None,
+        );
+        check(r#""{\"status\": \"fatal\"}""#, r#"{"status": "fatal"}"#, LogStatus::Critical, None, None);
+    }
+
+    #[test]
+    fn tags_are_lifted_and_the_order_of_members_stays() {
+        check(r#"{"z":1,"ddtags":"a:b","c":2}"#, r#"{"z":1,"c":2}"#, LogStatus::Info, None, Some("a:b"));
+        check(r#"{"level":"error","message":{"x":1,"ddtags":"a:b"}}"#, r#"{"x":1}"#, LogStatus::Error, None, Some("a:b"));
+    }
+}
