@@ -22,6 +22,8 @@ pub mod config;
 
 pub mod decode;
 
+pub mod process;
+
 pub mod model;
 
 pub mod sys;

@@ -1,0 +1,445 @@
+//! The invocation state machine: events in, effects out, no thread, clock or socket.
+//!
+//! Events of one invocation come in any order, twice or not at all: the `/next` answer, the platform's telemetry and the calls of
+//! client libraries race each other. A table keyed by request id holds what is known of each; the oldest entry goes when it is
+//! full. Each invocation yields its root span once: at `runtimeDone`, else at `report`, else when the agent ends.
+
+mod root_span;
+
+use crate::model::invocation::EndCall;
+use crate::model::invocation::Invoke;
+use crate::model::invocation::Outcome;
+use crate::model::invocation::Remembered;
+use crate::model::invocation::StartCall;
+use crate::model::invocation::Status;
+use crate::model::invocation::Telemetry;
+use crate::model::invocation::What;
+use crate::model::tags::Tags;
+use crate::model::trace::TracePayload;
+use std::collections::VecDeque;
+
+/// Invocations that are remembered at a time. One sandbox runs one; managed instances some dozens.
+const OPEN_MAX: usize = 500;
+
+/// Calls without a request id that wait for the event they belong to.
+const CALLS_MAX: usize = 64;
+
+/// Who makes the root span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootSpans {
+    /// The agent, for each invocation: `mote.invocation`.
+    Always,
+    /// The agent, for those that a client library announced: `aws.lambda`. Other libraries make it themselves.
+    Announced,
+}
+
+/// What the machine needs to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who makes the root span.
+    pub root_spans: RootSpans,
+    /// Service of the root span; otherwise the function's name.
+    pub service: Option<String>,
+    /// Name of the function where events do not tell it.
+    pub function_name: Option<String>,
+    /// Further tags of the root span.
+    pub tags: Tags,
+}
+
+/// What is to be done after an event.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send this span.
+    Span(Box<TracePayload>),
+    /// The invocation has ended: deliver what there is before the sandbox freezes.
+    Ended {
+        /// Which one.
+        request_id: String,
+    },
+}
+
+/// What is known of one invocation.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Open {
+    pub request_id: String,
+    /// Without version or alias, in lower case; empty if unknown.
+    pub arn: String,
+    /// Name of the function as it was given, if the event told.
+    pub function: Option<String>,
+    /// Nanoseconds since 1970: when `/next` told of it, and when the platform started it.
+    pub invoked_at: Option<i64>,
+    pub started_at: Option<i64>,
+    pub cold_start: bool,
+    pub start: Option<StartCall>,
+    pub end: Option<EndCall>,
+    pub outcome: Option<Outcome>,
+    ended: bool,
+    span_made: bool,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Invocations {
+    settings: Settings,
+    open: VecDeque<Open>,
+    /// Start calls that came before their invocation, and end calls before their `runtimeDone`, oldest first.
+    early_starts: VecDeque<StartCall>,
+    early_ends: VecDeque<EndCall>,
+    /// From the last run, until the first invocation shows whether it is the same function.
+    restored: Option<Remembered>,
+    remembered: Remembered,
+    first_seen: bool,
+    /// Time of the latest telemetry, nanoseconds since 1970.
+    latest: i64,
+}
+
+impl Invocations {
+    /// A machine that has seen nothing but what it `restored`.
+    pub fn new(settings: Settings, restored: Option<Remembered>) -> Invocations {
+        Invocations {
+            settings,
+            open: VecDeque::new(),
+            early_starts: VecDeque::new(),
+            early_ends: VecDeque::new(),
+            restored,
+            remembered: Remembered::default(),
+            first_seen: false,
+            latest: 0,
+        }
+    }
+
+    /// What should survive a restart.
+    pub fn remembered(&self) -> &Remembered {
+        &self.remembered
+    }
+
+    /// Whether the invocation is known to have ended.
+    pub fn has_ended(&self, request_id: &str) -> bool {
+        self.open.iter().any(|open| open.request_id == request_id && open.ended)
+    }
+
+    /// `/next` told of an invocation; `at` in nanoseconds since 1970.
+    pub fn invoke(&mut self, invoke: &Invoke, at: i64) {
+        let arn = unqualified(&invoke.function_arn);
+        self.apply_restored(&arn);
+        let early = self.take_early_start(&invoke.request_id);
+        let open = self.entry(&invoke.request_id);
+        open.arn = arn.clone();
+        open.function = invoke.function_arn.split(':').nth(6).map(str::to_owned);
+        open.invoked_at = Some(at);
+        open.start = open.start.take().or(early);
+        self.remembered.arn = arn;
+        self.remembered.last_request_id.clone_from(&invoke.request_id);
+        self.remembered.start_ms = at / 1_000_000;
+        self.remembered.end_ms = 0;
+    }
+
+    /// The platform told something.
+    pub fn telemetry(&mut self, event: &Telemetry, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
+        let at = event.time_ms.saturating_mul(1_000_000);
+        self.latest = self.latest.max(at);
+        match &event.what {
+            What::Start { request_id, .. } => {
+                self.entry(request_id).started_at = Some(at);
+                Vec::new()
+            }
+            What::RuntimeDone(outcome) => self.runtime_done(outcome, random),
+            What::Report { outcome, .. } => self.report(outcome, random),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A client library announced the start.
+    pub fn started(&mut self, call: StartCall) {
+        let open = match &call.request_id {
+            Some(id) => self.open.iter_mut().find(|open| open.request_id == *id),
+            None => self.open.iter_mut().find(|open| open.start.is_none() && !open.ended),
+        };
+        match open {
+            Some(open) => open.start = Some(call),
+            None => push_bounded(&mut self.early_starts, call),
+        }
+    }
+
+    /// A client library announced the end. Its span waits for `runtimeDone`, which knows the duration.
+    pub fn ended(&mut self, call: EndCall) {
+        let open = match &call.request_id {
+            Some(id) => self.open.iter_mut().find(|open| open.request_id == *id && !open.span_made),
+            None => self.open.iter_mut().find(|open| open.end.is_none() && !open.ended),
+        };
+        match open {
+            Some(open) => open.end = Some(call),
+            None => push_bounded(&mut self.early_ends, call),
+        }
+    }
+
+    /// Nothing will come any more: makes the spans that are still owed. `reason` is that of the sandbox's end.
+    pub fn finish(&mut self, reason: &str, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
+        let status = match reason {
+            "timeout" => Status::Timeout,
+            "failure" => Status::Failure,
+            _ => Status::Unknown,
+        };
+        let mut effects = Vec::new();
+        while let Some(mut open) = self.open.pop_front() {
+            if open.outcome.is_none() {
+                let duration_ms = open.begin().map(|begin| (self.latest - begin).max(0) as f64 / 1e6);
+                let request_id = open.request_id.clone();
+                open.outcome = Some(Outcome { request_id, status, error_type: None, duration_ms });
+            }
+            effects.extend(self.span_of(&mut open, random));
+        }
+        effects
+    }
+
+    fn runtime_done(&mut self, outcome: &Outcome, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
+        let early = self.take_early_end(&outcome.request_id);
+        let latest = self.latest;
+        let open = self.entry(&outcome.request_id);
+        if open.ended {
+            return Vec::new(); // told twice
+        }
+        open.ended = true;
+        open.end = open.end.take().or(early);
+        open.outcome = Some(outcome.clone());
+        let mut open = open.clone();
+        let mut effects: Vec<Effect> = self.span_of(&mut open, random).into_iter().collect();
+        *self.entry(&outcome.request_id) = open;
+        self.remembered.end_ms = latest / 1_000_000;
+        effects.push(Effect::Ended { request_id: outcome.request_id.clone() });
+        effects
+    }
+
+    /// The last word on an invocation; with managed instances the only one.
+    fn report(&mut self, outcome: &Outcome, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
+        let Some(at) = self.open.iter().position(|open| open.request_id == outcome.request_id) else {
+            return Vec::new(); // reported before, or by a process before this one
+        };
+        let Some(mut open) = self.open.remove(at) else { return Vec::new() };
+        if open.ended {
+            return Vec::new();
+        }
+        open.outcome = Some(outcome.clone());
+        open.end = open.end.take().or_else(|| self.take_early_end(&outcome.request_id));
+        let mut effects: Vec<Effect> = self.span_of(&mut open, random).into_iter().collect();
+        effects.push(Effect::Ended { request_id: outcome.request_id.clone() });
+        effects
+    }
+
+    fn span_of(&self, open: &mut Open, random: &mut impl FnMut() -> u64) -> Option<Effect> {
+        let announced = open.start.is_some() || open.end.is_some();
+        let wanted = self.settings.root_spans == RootSpans::Always || announced;
+        if open.span_made || !wanted {
+            return None;
+        }
+        open.span_made = true;
+        root_span::make(open, &self.settings, self.latest, random).map(|payload| Effect::Span(Box::new(payload)))
+    }
+
+    /// The entry of an invocation, new if it was not known.
+    fn entry(&mut self, request_id: &str) -> &mut Open {
+        let at = match self.open.iter().position(|open| open.request_id == request_id) {
+            Some(at) => at,
+            None => {
+                if OPEN_MAX <= self.open.len() {
+                    self.open.pop_front();
+                }
+                let cold_start = !self.first_seen && self.remembered.coldstart_request_id.is_empty();
+                self.first_seen = true;
+                if cold_start {
+                    request_id.clone_into(&mut self.remembered.coldstart_request_id);
+                }
+                self.open.push_back(Open { request_id: request_id.to_owned(), cold_start, ..Open::default() });
+                self.open.len() - 1
+            }
+        };
+        &mut self.open[at]
+    }
+
+    fn apply_restored(&mut self, arn: &str) {
+        if let Some(restored) = self.restored.take_if(|restored| restored.arn == arn) {
+            self.remembered = restored;
+        }
+    }
+
+    fn take_early_start(&mut self, request_id: &str) -> Option<StartCall> {
+        take_matching(&mut self.early_starts, |call| call.request_id.as_deref(), request_id)
+    }
+
+    fn take_early_end(&mut self, request_id: &str) -> Option<EndCall> {
+        take_matching(&mut self.early_ends, |call| call.request_id.as_deref(), request_id)
+    }
+}
+
+impl Open {
+    /// When it began, nanoseconds since 1970.
+    fn begin(&self) -> Option<i64> {
+        self.started_at.or(self.start.as_ref().map(|call| call.at)).or(self.invoked_at)
+    }
+}
+
+/// The call with this id, else the oldest without one. A call with another id is never taken.
+fn take_matching<T>(calls: &mut VecDeque<T>, id_of: impl Fn(&T) -> Option<&str>, request_id: &str) -> Option<T> {
+    let with_id = calls.iter().position(|call| id_of(call) == Some(request_id));
+    let at = with_id.or_else(|| calls.iter().position(|call| id_of(call).is_none()))?;
+    calls.remove(at)
+}
+
+fn push_bounded<T>(calls: &mut VecDeque<T>, call: T) {
+    if CALLS_MAX <= calls.len() {
+        calls.pop_front();
+    }
+    calls.push_back(call);
+}
+
+/// An ARN in lower case without the version or alias that an invocation may name behind it.
+pub fn unqualified(arn: &str) -> String {
+    let parts: Vec<&str> = arn.split(':').take(7).collect();
+    parts.join(":").to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::trace_context::TraceContext;
+
+    const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:Shop";
+
+    fn machine(root_spans: RootSpans, restored: Option<Remembered>) -> Invocations {
+        let settings = Settings { root_spans, service: None, function_name: None, tags: Tags::default() };
+        Invocations::new(settings, restored)
+    }
+
+    fn invoke(id: &str) -> Invoke {
+        Invoke { request_id: id.into(), deadline_ms: None, function_arn: format!("{ARN}:prod") }
+    }
+
+    fn start(id: &str, time_ms: i64) -> Telemetry {
+        Telemetry { time_ms, what: What::Start { request_id: id.into(), version: None } }
+    }
+
+    fn done(id: &str, time_ms: i64, status: Status, duration_ms: Option<f64>) -> Telemetry {
+        Telemetry { time_ms, what: What::RuntimeDone(Outcome { request_id: id.into(), status, error_type: None, duration_ms }) }
+    }
+
+    fn report(id: &str, time_ms: i64) -> Telemetry {
+        let outcome = Outcome { request_id: id.into(), status: Status::Success, error_type: None, duration_ms: Some(5.0) };
+        Telemetry { time_ms, what: What::Report { outcome, figures: None } }
+    }
+
+    /// Spans as `request id/error/start ms/duration ms/cold start`, ends as `end of request id`.
+    fn told(effects: Vec<Effect>) -> Vec<String> {
+        let tell = |effect| match effect {
+            Effect::Ended { request_id } => format!("end of {request_id}"),
+            Effect::Span(payload) => {
+                let span = payload.spans[0];
+                let tag = |key| payload.tag(span.meta, key).map(|text| payload.texts.str(text).to_owned()).unwrap_or_default();
+                let (start, duration) = (span.start / 1_000_000, span.duration / 1_000_000);
+                format!("{}/{}/{start}/{duration}/{}", tag("request_id"), span.error, tag("cold_start"))
+            }
+        };
+        effects.into_iter().map(tell).collect()
+    }
+
+    fn ids() -> impl FnMut() -> u64 {
+        let mut next = 0;
+        move || {
+            next += 1;
+            next
+        }
+    }
+
+    #[test]
+    fn an_invocation_yields_its_span_and_its_end_once() {
+        let (mut machine, mut ids) = (machine(RootSpans::Always, None), ids());
+        machine.invoke(&invoke("r-1"), 0);
+        assert!(machine.telemetry(&start("r-1", 1000), &mut ids).is_empty());
+        let effects = machine.telemetry(&done("r-1", 1200, Status::Success, Some(150.0)), &mut ids);
+        assert_eq!(told(effects), ["r-1/0/1000/150/true", "end of r-1"]);
+        assert!(machine.telemetry(&done("r-1", 1200, Status::Success, None), &mut ids).is_empty());
+        assert!(machine.telemetry(&report("r-1", 1210), &mut ids).is_empty());
+        assert!(machine.finish("spindown", &mut ids).is_empty());
+    }
+
+    #[test]
+    fn a_report_alone_is_enough() {
+        let (mut machine, mut ids) = (machine(RootSpans::Always, None), ids());
+        machine.telemetry(&start("r-1", 1000), &mut ids);
+        assert_eq!(told(machine.telemetry(&report("r-1", 1010), &mut ids)), ["r-1/0/1000/5/true", "end of r-1"]);
+    }
+
+    #[test]
+    fn runtime_done_without_a_duration_or_a_start_counts_all_the_same() {
+        let (mut machine, mut ids) = (machine(RootSpans::Always, None), ids());
+        let effects = machine.telemetry(&done("r-1", 1200, Status::Failure, None), &mut ids);
+        assert_eq!(told(effects), ["r-1/1/1200/0/true", "end of r-1"]);
+    }
+
+    #[test]
+    fn what_is_owed_at_the_end_is_made_with_the_reason_as_status() {
+        let (mut machine, mut ids) = (machine(RootSpans::Always, None), ids());
+        machine.telemetry(&start("r-1", 1000), &mut ids);
+        machine.telemetry(&start("r-2", 3000), &mut ids);
+        assert_eq!(told(machine.finish("timeout", &mut ids)), ["r-1/1/1000/2000/true", "r-2/1/3000/0/false"]);
+    }
+
+    #[test]
+    fn only_the_first_invocation_is_a_cold_start_and_none_after_a_restart() {
+        let (mut first, mut ids) = (machine(RootSpans::Always, None), ids());
+        for id in ["r-1", "r-2"] {
+            first.invoke(&invoke(id), 0);
+        }
+        assert_eq!(first.remembered().coldstart_request_id, "r-1");
+        let mut second = machine(RootSpans::Always, Some(first.remembered().clone()));
+        second.invoke(&invoke("r-3"), 0);
+        let effects = second.telemetry(&done("r-3", 10, Status::Success, Some(1.0)), &mut ids);
+        assert!(told(effects)[0].ends_with("/false"));
+    }
+
+    #[test]
+    fn a_memory_of_another_function_is_not_used() {
+        let other = Remembered { arn: "arn:other".into(), coldstart_request_id: "r-0".into(), ..Remembered::default() };
+        let mut machine = machine(RootSpans::Always, Some(other));
+        machine.invoke(&invoke("r-1"), 0);
+        assert_eq!(machine.remembered().coldstart_request_id, "r-1");
+        assert_eq!(machine.remembered().arn, ARN.to_ascii_lowercase());
+    }
+
+    #[test]
+    fn in_lambda_only_announced_invocations_get_a_span() {
+        let (mut machine, mut ids) = (machine(RootSpans::Announced, None), ids());
+        machine.invoke(&invoke("r-1"), 0);
+        let effects = machine.telemetry(&done("r-1", 10, Status::Success, Some(1.0)), &mut ids);
+        assert_eq!(told(effects), ["end of r-1"]);
+        let context = TraceContext { trace_id: 11, parent_id: 12, ..TraceContext::default() };
+        machine.started(StartCall { context: Some(context), ..StartCall::default() }); // before its invocation
+        machine.invoke(&invoke("r-2"), 0);
+        machine.ended(EndCall { request_id: Some("r-2".into()), span_id: Some(13), ..EndCall::default() });
+        let effects = machine.telemetry(&done("r-2", 10, Status::Success, Some(1.0)), &mut ids);
+        let Effect::Span(payload) = &effects[0] else { panic!("{effects:?}") };
+        let span = payload.spans[0];
+        assert_eq!((span.trace_id, span.span_id, span.parent_id), (11, 13, 12));
+        assert_eq!(payload.texts.str(span.name), "aws.lambda");
+    }
+
+    #[test]
+    fn a_late_call_never_joins_another_invocation_when_ids_are_there() {
+        let (mut machine, mut ids) = (machine(RootSpans::Announced, None), ids());
+        machine.invoke(&invoke("r-1"), 0);
+        machine.telemetry(&done("r-1", 10, Status::Success, None), &mut ids);
+        machine.invoke(&invoke("r-2"), 0);
+        machine.ended(EndCall { request_id: Some("r-1".into()), ..EndCall::default() });
+        assert_eq!(told(machine.telemetry(&done("r-2", 20, Status::Success, None), &mut ids)), ["end of r-2"]);
+    }
+
+    #[test]
+    fn memory_stays_bounded_when_no_invocation_ever_ends() {
+        let (mut machine, mut ids) = (machine(RootSpans::Always, None), ids());
+        for n in 0..2 * OPEN_MAX {
+            machine.invoke(&invoke(&n.to_string()), 0);
+            machine.started(StartCall { request_id: Some("unknown".into()), ..StartCall::default() });
+        }
+        assert_eq!((machine.open.len(), machine.early_starts.len()), (OPEN_MAX, CALLS_MAX));
+        assert_eq!(machine.finish("", &mut ids).len(), OPEN_MAX);
+    }
+}

@@ -1,0 +1,6 @@
+//! The rules, pure: an event or item in, a decision or changed item out. No bytes of a wire format, no sockets, no clocks, so that
+//! a bug report becomes a test with literals.
+
+pub mod invocation;
+pub mod logs;
+pub mod traces;
