@@ -24,6 +24,10 @@ pub mod decode;
 
 pub mod process;
 
+pub mod encode;
+
+pub mod out;
+
 pub mod model;
 
 pub mod sys;
