@@ -19,12 +19,19 @@
 //! is a table in `tests/tidy.rs`.
 
 pub mod config;
+pub mod secrets;
 
 pub mod decode;
 
 pub mod process;
 
 pub mod encode;
+
+pub mod batch;
+
+pub mod spool;
+
+pub mod deliver;
 
 pub mod out;
 

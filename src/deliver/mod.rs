@@ -1,0 +1,269 @@
+//! Posting bodies: one thread an endpoint takes them from its queue, tries, judges the answer, and pauses after failures.
+//!
+//! What a body holds is not known here; its headers come with it. In place of an intake there can be a [`Target::Local`], which
+//! goes through the same queue and the same thread.
+
+mod backoff;
+mod verdict;
+
+pub use backoff::Limits as BackoffLimits;
+
+use crate::deliver::backoff::Backoff;
+use crate::deliver::verdict::Outcome;
+use crate::deliver::verdict::Verdict;
+use crate::deliver::verdict::judge;
+use crate::model::api_key::ApiKey;
+use crate::model::api_key::KeyHandle;
+use crate::model::api_key::KeyState;
+use crate::spool::Body;
+use crate::spool::Queue;
+use crate::spool::Taken;
+use crate::sys::clock::Clock;
+use crate::sys::inbox::Sender;
+use crate::sys::ledger::Reason;
+use crate::sys::net::Client;
+use crate::sys::net::Request;
+use crate::sys::random::Random;
+use crate::sys::worker::Worker;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+/// An intake's answer is a few bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long one look at a key that is still to come may take; the queue's close is looked at in between.
+const KEY_WAIT: Duration = Duration::from_millis(200);
+
+/// Writes a body's records somewhere on this machine.
+pub type LocalSink = Box<dyn FnMut(&Body) -> io::Result<()> + Send>;
+
+/// Where bodies go.
+pub enum Target {
+    /// To an intake.
+    Intake(Intake),
+    /// To local output, which needs no key.
+    Local(LocalSink),
+}
+
+/// An intake.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    /// Scheme, host, path.
+    pub url: String,
+    /// The way there.
+    pub client: Client,
+    /// Asked before each try.
+    pub key: KeyHandle,
+    /// Longest time for one request.
+    pub timeout: Duration,
+}
+
+/// One endpoint's settings.
+pub struct Endpoint {
+    /// Name of its thread, and in messages.
+    pub name: &'static str,
+    /// Where its bodies go.
+    pub target: Target,
+    /// Pauses after failures.
+    pub backoff: BackoffLimits,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.name)
+    }
+}
+
+/// A running poster.
+#[derive(Debug)]
+pub struct Poster {
+    worker: Worker<()>,
+    queue: Arc<Queue>,
+    client: Option<Client>,
+}
+
+/// A request that was interrupted needs that long to return.
+const INTERRUPT_GRACE: Duration = Duration::from_millis(250);
+
+impl Poster {
+    /// Starts the thread that posts what `queue` holds.
+    pub fn start(
+        endpoint: Endpoint,
+        queue: Arc<Queue>,
+        clock: Clock,
+        random: Random,
+        exits: &Sender<&'static str>,
+    ) -> io::Result<Poster> {
+        let client = match &endpoint.target {
+            Target::Intake(intake) => Some(intake.client.clone()),
+            Target::Local(_) => None,
+        };
+        let (name, inner) = (endpoint.name, Arc::clone(&queue));
+        let mut posting =
+            Posting { backoff: Backoff::new(endpoint.backoff), endpoint, queue: inner, random, remarks: Remarks::new(clock) };
+        let worker = Worker::spawn(name, exits, move || posting.run())?;
+        Ok(Poster { worker, queue, client })
+    }
+
+    /// The queue it takes from.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Posts what is left until `by`, then gives up the rest, counted.
+    pub fn finish(self, clock: &Clock, by: Instant) {
+        if self.worker.finish(by).is_err() {
+            if let Some(client) = &self.client {
+                client.interrupt();
+            }
+            if let Err(err) = self.worker.finish(clock.instant_in(INTERRUPT_GRACE)) {
+                log::warn!("{err}");
+            }
+        }
+        self.queue.drop_rest(Reason::Shutdown);
+    }
+}
+
+/// The thread's own state.
+struct Posting {
+    endpoint: Endpoint,
+    queue: Arc<Queue>,
+    backoff: Backoff,
+    random: Random,
+    remarks: Remarks,
+}
+
+impl Posting {
+    fn run(&mut self) {
+        while let Taken::Body(mut body) = self.queue.take() {
+            body.attempts += 1;
+            let verdict = match &mut self.endpoint.target {
+                Target::Local(sink) => write_locally(sink, &body),
+                Target::Intake(intake) => match usable_key(&intake.key) {
+                    Key::Here(key) => post(intake, &key, &body, &self.queue, self.endpoint.name, &mut self.remarks),
+                    Key::Never => Verdict::Discard(Reason::NoKey),
+                    Key::Later => Verdict::HoldForKey,
+                },
+            };
+            self.settle(body, verdict);
+        }
+    }
+
+    fn settle(&mut self, body: Body, verdict: Verdict) {
+        let bytes = body.bytes.len();
+        match verdict {
+            Verdict::Done => {
+                self.backoff.succeeded();
+                body.claim.sent();
+                self.queue.settled(bytes);
+            }
+            Verdict::Discard(reason) => {
+                self.backoff.succeeded();
+                body.claim.drop_all(reason);
+                self.queue.settled(bytes);
+            }
+            Verdict::Retry(asked) => {
+                let pause = self.backoff.failed(asked, &mut self.random);
+                self.queue.put_back(body);
+                self.queue.pause(pause);
+            }
+            Verdict::HoldForKey => {
+                self.queue.put_back(body);
+                self.wait_for_key();
+            }
+        }
+    }
+
+    /// Waits until the key is another than now, or the queue closes; then one more try is due.
+    fn wait_for_key(&self) {
+        let Target::Intake(intake) = &self.endpoint.target else { return };
+        while matches!(intake.key.state(), KeyState::Pending | KeyState::Refused(_)) {
+            self.queue.pause(KEY_WAIT);
+            if self.queue.is_closed() {
+                return;
+            }
+        }
+    }
+}
+
+enum Key {
+    Here(ApiKey),
+    Later,
+    Never,
+}
+
+fn usable_key(handle: &KeyHandle) -> Key {
+    match handle.state() {
+        KeyState::Ready(key) => Key::Here(key),
+        KeyState::Pending | KeyState::Refused(_) => Key::Later,
+        KeyState::Absent => Key::Never,
+    }
+}
+
+fn write_locally(sink: &mut LocalSink, body: &Body) -> Verdict {
+    match sink(body) {
+        Ok(()) => Verdict::Done,
+        // Nobody reads standard output any more; nobody will.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Verdict::Discard(Reason::OutputClosed),
+        Err(err) => {
+            log::error!("cannot write local output: {err}");
+            Verdict::Retry(None)
+        }
+    }
+}
+
+fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, remarks: &mut Remarks) -> Verdict {
+    let mut headers: Vec<(&str, &str)> = body.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    headers.push(("DD-API-KEY", key.expose()));
+    let request = Request {
+        method: "POST",
+        url: &intake.url,
+        headers: &headers,
+        body: &body.bytes,
+        timeout: Some(queue.request_time(intake.timeout)),
+        answer_bytes_max: ANSWER_BYTES_MAX,
+    };
+    let outcome = match intake.client.send(&request) {
+        Ok(answer) => {
+            let retry_after = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
+            if !(200..300).contains(&answer.status) {
+                remarks.say(format_args!("{name}: the intake answered {}", answer.status));
+            }
+            Outcome::Answer { status: answer.status, retry_after }
+        }
+        Err(err) => {
+            remarks.say(format_args!("{name}: no answer from the intake: {err}"));
+            Outcome::NoAnswer
+        }
+    };
+    let verdict = judge(outcome);
+    if verdict == Verdict::HoldForKey {
+        intake.key.refuse(key);
+    }
+    verdict
+}
+
+/// One remark in ten seconds, so that an outage does not fill a log.
+struct Remarks {
+    clock: Clock,
+    last: Option<Duration>,
+}
+
+const REMARK_EVERY: Duration = Duration::from_secs(10);
+
+impl Remarks {
+    fn new(clock: Clock) -> Remarks {
+        Remarks { clock, last: None }
+    }
+
+    fn say(&mut self, text: fmt::Arguments<'_>) {
+        let now = self.clock.now().uptime;
+        if self.last.is_none_or(|last| REMARK_EVERY <= now - last) {
+            self.last = Some(now);
+            log::warn!("{text}");
+        }
+    }
+}
