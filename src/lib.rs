@@ -21,6 +21,8 @@
 pub mod config;
 pub mod secrets;
 
+pub mod sources;
+
 pub mod decode;
 
 pub mod process;

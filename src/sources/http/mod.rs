@@ -1,0 +1,224 @@
+//! HTTP for every listener: what a request, an answer and a handler are, and the limits that stand around both servers.
+//!
+//! Two servers fill this interface, and nobody outside can tell them apart: [`blocking`] (std::net and httparse; bounded in every
+//! respect) and [`tiny`] (tiny_http inside an accept loop of ours; its module doc says what it cannot bound). What a path means,
+//! how large its body may be and what overload is answered with is the [`Handler`]'s business and unknown here.
+
+pub mod blocking;
+pub mod tiny;
+
+mod connections;
+mod framing;
+mod refusals;
+mod socket;
+mod wire;
+
+pub use framing::{Framing, Head, Headers};
+pub use refusals::{Refusal, Refusals};
+pub use socket::Listener;
+
+use crate::sys::clock::Clock;
+use crate::sys::memory::{Budget, Permit};
+use refusals::Fault;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a server may spend on its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at a time, each with a thread. The blocking server closes the longest idle one to make room.
+    pub connections_max: usize,
+    /// Request line and header lines together; the same again for a chunked body's trailers.
+    pub header_bytes_max: usize,
+    /// Header lines, at most [`Limits::HEADERS_MOST`].
+    pub headers_max: usize,
+    /// No handler may take more than this, whatever it says.
+    pub body_bytes_max: usize,
+    /// From a header's first byte to its last.
+    pub header_time: Duration,
+    /// From a body's first byte to its last.
+    pub body_time: Duration,
+    /// Between two requests. Longer than the clients' own limit (Go: 90 s), so that it is the client who closes and no request
+    /// crosses a close.
+    pub idle_time: Duration,
+    /// For writing one answer.
+    pub write_time: Duration,
+    /// How long a body may wait for memory before it is refused.
+    pub overload_wait: Duration,
+    /// How much of an unread body is read away, so that the client sees why it was refused, and for how long.
+    pub drain_bytes_max: usize,
+    /// See `drain_bytes_max`.
+    pub drain_time: Duration,
+    /// How long accepting rests when the system has no descriptor or no memory for a connection.
+    pub pause: Duration,
+    /// Only for [`tiny`]: all places taken and no progress in any of them for so long means that tiny_http has lost its threads.
+    pub stuck_time: Duration,
+}
+
+impl Limits {
+    /// More header lines than this cannot be asked for: their table is on the stack.
+    pub const HEADERS_MOST: usize = 128;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections_max: 64,
+            header_bytes_max: 32 * 1024,
+            headers_max: 100,
+            body_bytes_max: 25 * 1024 * 1024,
+            header_time: Duration::from_secs(5),
+            body_time: Duration::from_secs(5),
+            idle_time: Duration::from_secs(120),
+            write_time: Duration::from_secs(5),
+            overload_wait: Duration::from_millis(1000),
+            drain_bytes_max: 256 * 1024,
+            drain_time: Duration::from_millis(500),
+            pause: Duration::from_millis(200),
+            stuck_time: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A whole request.
+#[derive(Debug)]
+pub struct Request {
+    /// In capitals, as sent.
+    pub method: String,
+    /// Without query, not decoded.
+    pub path: String,
+    /// What follows the `?`.
+    pub query: Option<String>,
+    /// The header lines.
+    pub headers: Headers,
+    /// All of it; chunks are put together.
+    pub body: Vec<u8>,
+    /// The memory that `body` takes; to be kept as long as the body is.
+    pub permit: Permit,
+}
+
+impl Request {
+    fn new(head: Head, body: Vec<u8>, permit: Permit) -> Request {
+        let Head { method, path, query, headers, .. } = head;
+        Request { method, path, query, headers, body, permit }
+    }
+}
+
+/// What is to be answered, and done once it has been.
+pub struct Response {
+    /// 200 to 599.
+    pub status: u16,
+    /// Left out when empty.
+    pub content_type: &'static str,
+    /// Further headers, without the length.
+    pub headers: Vec<(&'static str, String)>,
+    /// May be empty.
+    pub body: Vec<u8>,
+    /// Runs in the connection's thread after the answer was written, or could not be written: the request was accepted either way.
+    pub after: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Response {
+    /// An answer with a body.
+    pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
+        Response { status, content_type, headers: Vec::new(), body: body.into(), after: None }
+    }
+
+    /// An answer of one line.
+    pub fn text(status: u16, line: &str) -> Response {
+        Response::new(status, "text/plain; charset=utf-8", format!("{line}\n"))
+    }
+
+    /// With one more header. A value with control characters is left out when the answer is written.
+    pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Response {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// With work that is done after the client has been answered.
+    pub fn and_then(mut self, after: impl FnOnce() + Send + 'static) -> Response {
+        self.after = Some(Box::new(after));
+        self
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Response { status, content_type, headers, body, after } = self;
+        write!(f, "Response({status} {content_type} {headers:?} {} bytes, after: {})", body.len(), after.is_some())
+    }
+}
+
+/// Whoever stands behind a port. Called from many threads at once; a panic costs the connection and nothing else.
+pub trait Handler: Send + Sync {
+    /// Decides before the body is read: how many bytes of it are taken, or the answer (404 for an unknown path).
+    fn admit(&self, head: &Head) -> Result<usize, Response>;
+
+    /// The answer when no memory came free for the body: 429, or a polite 200 for clients that do not know it.
+    fn overloaded(&self, head: &Head) -> Response;
+
+    /// Takes the whole request.
+    fn answer(&self, request: Request) -> Response;
+}
+
+/// Everything that the two servers share: who answers, from which memory, within which limits, and what was refused.
+pub struct Service {
+    handler: Arc<dyn Handler>,
+    budget: Budget,
+    limits: Limits,
+    refusals: Refusals,
+    clock: Clock,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("limits", &self.limits).field("refusals", &self.refusals).finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    /// `budget` may be shared with other services; bodies take their memory from it.
+    pub fn new(handler: Arc<dyn Handler>, budget: Budget, limits: Limits) -> Arc<Service> {
+        Arc::new(Service { handler, budget, limits, refusals: Refusals::default(), clock: Clock::new() })
+    }
+
+    /// What was refused so far.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// How much of the body is taken, decided from the head alone; or the answer.
+    fn admit(&self, head: &Head) -> Result<usize, Response> {
+        if head.headers.get("sec-fetch-site").is_some_and(|site| site.eq_ignore_ascii_case("cross-site")) {
+            return Err(self.refuse(Fault::CROSS_SITE));
+        }
+        let bytes_max = self.handler.admit(head).inspect_err(|_| self.refusals.count(Refusal::NotAdmitted))?;
+        // A body that the budget could never hold is too large and not a case of overload.
+        let bytes_max = bytes_max.min(self.limits.body_bytes_max).min(self.budget.limit());
+        match head.framing {
+            Framing::Length(bytes) if (bytes_max as u64) < bytes => Err(self.refuse(Fault::TOO_LARGE)),
+            _ => Ok(bytes_max),
+        }
+    }
+
+    /// Memory for a body, if there is any within the overload wait.
+    fn reserve(&self, bytes: usize) -> Option<Permit> {
+        self.budget.reserve(bytes, self.clock.instant_in(self.limits.overload_wait))
+    }
+
+    /// The answer for a body that got no memory.
+    fn overloaded(&self, head: &Head) -> Response {
+        self.refusals.count(Refusal::Overloaded);
+        self.handler.overloaded(head)
+    }
+
+    /// The answer for `fault`, counted.
+    fn refuse(&self, fault: Fault) -> Response {
+        self.refusals.count(fault.reason);
+        Response::text(fault.status, fault.text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+//! The communication server: what client libraries and Lambda's Telemetry API call on port 8124.
+//!
+//! ```text
+//! /lambda/hello              200
+//! /lambda/flush              200: in Lambda at once; elsewhere when what was accepted before has left, after 2 s at most
+//! /lambda/start-invocation   200, with the trace context found in the event or the headers; then the event goes on
+//! /lambda/end-invocation     200; then the event goes on
+//! /trace-context             200, with the trace context of the last start-invocation
+//! /lambda/logs               200: a batch of telemetry events
+//! ```
+//! Client libraries wait 100 ms to 3 s for an answer and the function waits with them, so the answer comes before the work.
+
+use crate::decode::calls;
+use crate::decode::events;
+use crate::model::invocation::EndCall;
+use crate::model::invocation::Event;
+use crate::model::invocation::StartCall;
+use crate::model::trace_context::TraceContext;
+use crate::sources::MainEvent;
+use crate::sources::accept;
+use crate::sources::http::Handler;
+use crate::sources::http::Head;
+use crate::sources::http::Request;
+use crate::sources::http::Response;
+use crate::sources::take_back;
+use crate::sys::clock::Clock;
+use crate::sys::inbox::FlushMark;
+use crate::sys::inbox::Sender;
+use crate::sys::ledger::Ledger;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+/// A batch is at most twice the subscribed 256 KiB plus its envelopes; managed instances may ask for 1 MiB.
+const TELEMETRY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Lambda's own limit for events and answers.
+const EVENT_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// How long `/lambda/flush` waits for delivery.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
+
+/// What `/lambda/flush` does.
+pub enum OnFlush {
+    /// Nothing: in Lambda the end of the invocation flushes.
+    Answer,
+    /// Takes the invocation as ended, in local tests.
+    EndInvocation,
+    /// Waits until what was accepted before has left; the function waits for the queues, until a deadline.
+    Wait(Box<dyn Fn(Instant) + Send + Sync>),
+}
+
+/// What stands behind the port.
+pub struct LambdaHandler {
+    events: Sender<MainEvent>,
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    on_flush: OnFlush,
+    /// Behind a mutex, because `/trace-context` asks from another connection's thread for what is true now.
+    latest_context: Mutex<TraceContext>,
+}
+
+impl LambdaHandler {
+    /// A handler that sends `events` to the main loop.
+    pub fn new(events: Sender<MainEvent>, ledger: Arc<Ledger>, clock: Clock, on_flush: OnFlush) -> LambdaHandler {
+        LambdaHandler { events, ledger, clock, on_flush, latest_context: Mutex::default() }
+    }
+
+    fn telemetry(&self, request: Request) -> Response {
+        let Request { body, permit, .. } = request;
+        let events = match events::batch(&body) {
+            Ok((events, unreadable)) => {
+                if 0 < unreadable {
+                    log::debug!("{unreadable} telemetry events could not be read and are left out");
+                }
+                events
+            }
+            // Anything but 200 would make the platform send the same bytes again.
+            Err(err) => {
+                log::debug!("a batch of telemetry could not be read: {err}");
+                return ok();
+            }
+        };
+        let parcel = accept(events, permit, &self.ledger);
+        match self.events.try_send(Event::Telemetry(parcel)) {
+            Ok(()) => ok(),
+            Err(unsent) => {
+                take_back(unsent.into_inner());
+                Response::text(429, "too many requests") // the platform keeps the batch and comes again
+            }
+        }
+    }
+
+    fn start_invocation(&self, request: &Request) -> Response {
+        let header = |name: &str| request.headers.get(name);
+        let context = calls::start_context(&request.body, header);
+        let call = StartCall {
+            request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
+            context: context.clone(),
+            at: self.clock.now().unix_nanos(),
+        };
+        let mut answer = ok();
+        if let Some(context) = context {
+            answer = with_context(answer, &context);
+            *self.latest_context.lock().unwrap_or_else(PoisonError::into_inner) = context;
+        }
+        let events = self.events.clone();
+        answer.and_then(move || hand_on(&events, Event::Started(call)))
+    }
+
+    fn end_invocation(&self, request: &Request) -> Response {
+        let header = |name: &str| request.headers.get(name);
+        let call = EndCall {
+            request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
+            context: calls::context(header),
+            span_id: calls::placeholder_span_id(header),
+            error: calls::handler_error(header),
+            at: self.clock.now().unix_nanos(),
+        };
+        let events = self.events.clone();
+        ok().and_then(move || hand_on(&events, Event::Ended(call)))
+    }
+
+    fn trace_context(&self) -> Response {
+        let context = self.latest_context.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ok().with_header("x-datadog-trace-id", context.trace_id.to_string())
+            .with_header("x-datadog-span-id", context.parent_id.to_string())
+            .with_header("x-datadog-sampling-priority", context.sampling_priority.unwrap_or(0).to_string())
+    }
+
+    fn flush(&self) -> Response {
+        match &self.on_flush {
+            OnFlush::Answer => (),
+            OnFlush::EndInvocation => hand_on(&self.events, Event::EndedByFlush),
+            OnFlush::Wait(delivered) => {
+                let by = self.clock.instant_in(FLUSH_WAIT);
+                let (mark, wait) = FlushMark::new();
+                // Behind the telemetry that the main loop has not looked at yet.
+                if self.events.send_deadline(Event::Flush(mark), by).is_ok() {
+                    wait.wait(by);
+                    delivered(by);
+                }
+            }
+        }
+        ok()
+    }
+}
+
+impl Handler for LambdaHandler {
+    fn admit(&self, head: &Head) -> Result<usize, Response> {
+        match head.path.as_str() {
+            "/lambda/logs" => Ok(TELEMETRY_BYTES_MAX),
+            "/lambda/start-invocation" | "/lambda/end-invocation" => Ok(EVENT_BYTES_MAX),
+            "/lambda/hello" | "/lambda/flush" | "/trace-context" => Ok(EVENT_BYTES_MAX),
+            _ => Err(Response::text(404, "404 page not found")),
+        }
+    }
+
+    fn overloaded(&self, _head: &Head) -> Response {
+        Response::text(429, "too many requests")
+    }
+
+    fn answer(&self, request: Request) -> Response {
+        match request.path.as_str() {
+            "/lambda/logs" => self.telemetry(request),
+            "/lambda/start-invocation" => self.start_invocation(&request),
+            "/lambda/end-invocation" => self.end_invocation(&request),
+            "/trace-context" => self.trace_context(),
+            "/lambda/flush" => self.flush(),
+            _ => ok(),
+        }
+    }
+}
+
+/// A full queue means that the main loop is busy flushing; it will be told by telemetry too.
+fn hand_on(events: &Sender<MainEvent>, event: MainEvent) {
+    if events.try_send(event).is_err() {
+        log::debug!("the main loop is behind; a call of a client library is left out");
+    }
+}
+
+fn ok() -> Response {
+    Response::new(200, "application/json", "{}")
+}
+
+fn with_context(answer: Response, context: &TraceContext) -> Response {
+    let mut answer = answer.with_header("x-datadog-trace-id", context.trace_id.to_string());
+    if let Some(priority) = context.sampling_priority {
+        answer = answer.with_header("x-datadog-sampling-priority", priority.to_string());
+    }
+    match &context.trace_id_high {
+        Some(high) => answer.with_header("x-datadog-tags", format!("_dd.p.tid={high}")),
+        None => answer,
+    }
+}
