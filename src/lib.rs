@@ -18,12 +18,18 @@
 //! Every record on its way holds a claim in the ledger (`sys/ledger`) and its share of memory (`sys/memory`). Who may import whom
 //! is a table in `tests/tidy.rs`.
 
+pub mod startup;
+
+pub mod main_loop;
+
 pub mod config;
 pub mod secrets;
 
 pub mod sources;
 
 pub mod decode;
+
+pub mod pipeline;
 
 pub mod process;
 
@@ -40,3 +46,7 @@ pub mod out;
 pub mod model;
 
 pub mod sys;
+
+pub mod commands;
+
+pub mod errors;

@@ -1,0 +1,3 @@
+//! Subcommands other than `run`: one file each, thin.
+
+pub mod check;

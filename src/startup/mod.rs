@@ -1,0 +1,267 @@
+//! The start-up sequence and its reverse; the only file that knows every part.
+//!
+//! Signals first, so that no later step can miss one. Then logger, configuration, API key, the way out (queues, posters, pipelines:
+//! receivers before senders), communication server with the restored state, trace agent, and the invocation loop on this thread.
+//! Shutdown is the reverse: sources close, pipelines drain, posters post until the deadline.
+
+mod parts;
+mod plan;
+
+use crate::commands;
+use crate::config;
+use crate::config::AwsEnv;
+use crate::config::Command;
+use crate::config::Env;
+use crate::config::Loaded;
+use crate::config::RunArgs;
+use crate::errors::Exit;
+use crate::errors::StartError;
+use crate::main_loop::MainLoop;
+use crate::main_loop::Sources;
+use crate::main_loop::Stop;
+use crate::model::api_key::KeyHandle;
+use crate::model::api_key::KeyState;
+use crate::model::invocation::Event;
+use crate::process::invocation::Invocations;
+use crate::secrets::Resolver;
+use crate::startup::parts::Deliver;
+use crate::startup::parts::LambdaSide;
+use crate::startup::parts::Pipelines;
+use crate::startup::parts::Servers;
+use crate::startup::parts::State;
+use crate::startup::plan::Memory;
+use crate::startup::plan::Place;
+use crate::sys::clock::Clock;
+use crate::sys::gate::Gate;
+use crate::sys::inbox::Sender;
+use crate::sys::inbox::channel;
+use crate::sys::ledger::Ledger;
+use crate::sys::logger;
+use crate::sys::logger::Form;
+use crate::sys::memory::Budget;
+use crate::sys::random::Random;
+use crate::sys::signals;
+use std::ffi::OsString;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events that wait for the main loop.
+const EVENTS_MAX: usize = 64;
+
+/// Notices of workers that end.
+const EXITS_MAX: usize = 32;
+
+/// What is left of a SHUTDOWN's deadline for the process to end in.
+const SHUTDOWN_RESERVE: Duration = Duration::from_millis(100);
+
+/// Carries out the command line.
+pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit, StartError> {
+    let program = args.next().unwrap_or_default();
+    match config::parse_args(args).map_err(StartError::Args)? {
+        Command::Run(args) => run(&args, env, &program),
+        Command::Check(args) => check(&args, env),
+        Command::Version => print(concat!("mote ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Help(topic) => print(config::help(topic)),
+    }
+}
+
+fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError> {
+    let clock = Clock::new();
+    let (exits_tx, exits) = channel(EXITS_MAX);
+    let signals = signals::listen(&exits_tx).map_err(StartError::System)?;
+    let aws = AwsEnv::of(env);
+    let place = place(args, &aws);
+
+    // Step 1 and 2: logger and configuration.
+    logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
+    let loaded = config::load(args, env, place == Place::Lambda);
+    announce_config(&loaded, env);
+    let config = &loaded.config;
+    let lambda = match (place, &aws.runtime_api) {
+        (Place::Lambda, Some(host)) => Some(LambdaSide::new(host, program)),
+        _ => None,
+    };
+
+    // Step 3: the key, a handle that may still be pending.
+    let (events_tx, events) = channel(EVENTS_MAX);
+    let key = start_key(args, &loaded, &aws, clock, &events_tx, &exits_tx)?;
+    if key.state() == KeyState::Absent && args.out.is_none() {
+        return without_key(lambda);
+    }
+
+    // The way out, last station first.
+    let ledger = Ledger::new();
+    let memory = Memory::of(config.max_memory.0);
+    let ingest = Budget::new(memory.ingest);
+    let hostname = plan::hostname(config, place);
+    let deliver = Deliver::start(args, config, &key, memory, clock, &exits_tx)?;
+    let traces = plan::traces(config, &hostname, memory);
+    let logs = plan::logs(config, place, &hostname, memory);
+    let pipelines = Pipelines::start(traces, logs, &deliver, &ledger, clock, &exits_tx)?;
+
+    // Step 4 and 5: communication server with the restored state, trace agent.
+    let state = State::load(args, &loaded, place);
+    let servers =
+        Servers { config, place, memory, budget: &ingest, ledger: &ledger, clock, events: &events_tx, exits: &exits_tx };
+    let communication = servers.communication(&deliver)?;
+    let trace_agent = servers.trace_agent(&pipelines);
+    let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));
+
+    // Step 6: the invocation loop.
+    let gate = Gate::default();
+    parts::start_events(args, &servers, &gate)?;
+    let lambda = match lambda {
+        Some(lambda) => Some(lambda.register(config, &aws, addresses.0, &pipelines, &events_tx, &exits_tx)?),
+        None => None,
+    };
+    let describe = |address: Option<std::net::SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
+    logger::announce(&format!("ready: communication={} traces={}", describe(addresses.0), describe(addresses.1)));
+
+    let mut random = Random::from_system();
+    let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
+    let reload = reloader(args.clone(), env.clone(), aws.clone(), place, key.clone(), clock);
+    let hands = parts::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, Box::new(reload));
+    let host = parts::host(config, lambda.as_ref());
+    let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
+    let stop = main_loop.run(&Sources { events: &events, signals: &signals, exits: &exits });
+
+    // Shutdown, in the order of the data.
+    let by = clock.instant_in(time_to_stop(&stop, config.shutdown_timeout));
+    log::info!("stopping: {}", describe_stop(&stop));
+    let patience = clock.instant_in(clock.until(by) / 4);
+    if let Some(server) = communication {
+        server.stop(patience);
+    }
+    if let Some(server) = trace_agent {
+        server.stop(patience);
+    }
+    gate.close(|| main_loop.drain(&events, by));
+    main_loop.drain(&events, by);
+    main_loop.finish(by);
+    drop(main_loop);
+    drop(events_tx);
+    pipelines.finish(by);
+    deliver.finish(&clock, by);
+    state.save_clean();
+    Ok(close_books(&ledger, &stop, place))
+}
+
+fn place(args: &RunArgs, aws: &AwsEnv) -> Place {
+    // Events that the user names beat the variable.
+    if args.events.is_none() && aws.runtime_api.is_some() { Place::Lambda } else { Place::Edge }
+}
+
+/// Puts the configured level in force and says what was wrong with the rest.
+fn announce_config(loaded: &Loaded, env: &Env) {
+    logger::configure(loaded.config.log_level, loaded.config.log_format_json);
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    if let Some(file) = &loaded.file {
+        log::debug!("settings from {}", file.display());
+    }
+    for name in &loaded.unknown {
+        log::debug!("no setting is called {name}");
+    }
+    for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
+        let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
+        log::debug!("{name}={}", if secret { "***" } else { value });
+    }
+}
+
+fn start_key(
+    args: &RunArgs,
+    loaded: &Loaded,
+    aws: &AwsEnv,
+    clock: Clock,
+    events: &Sender<crate::main_loop::MainEvent>,
+    exits: &Sender<&'static str>,
+) -> Result<KeyHandle, StartError> {
+    if args.out.is_some() {
+        return Ok(KeyHandle::new(KeyState::Absent));
+    }
+    let events = events.clone();
+    let when_absent = move || drop(events.try_send(Event::KeyAbsent));
+    let resolver = Resolver::new(loaded.config.key_sources(), aws.clone(), clock);
+    resolver.start(when_absent, exits).map_err(StartError::System)
+}
+
+/// No key and none to come: on a machine of its own the agent ends; in Lambda the function works as if the agent were not there.
+fn without_key(lambda: Option<LambdaSide>) -> Result<Exit, StartError> {
+    log::error!("{}", StartError::NoKey);
+    match lambda {
+        None => Ok(Exit::Config),
+        Some(lambda) => lambda.idle().map(|()| Exit::Clean),
+    }
+}
+
+fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
+    let place = place(args, &AwsEnv::of(env));
+    let loaded = config::load(args, env, place == Place::Lambda);
+    let findings = commands::check::check(&loaded, args.out.is_none() && place == Place::Edge);
+    print(&findings.text)?;
+    if findings.starts { Ok(Exit::Clean) } else { Err(StartError::CheckFailed) }
+}
+
+fn print(text: &str) -> Result<Exit, StartError> {
+    std::io::stdout().lock().write_all(text.as_bytes()).map(|()| Exit::Clean).map_err(StartError::Print)
+}
+
+/// SIGHUP: level and key change at once, everything else needs a restart and says so.
+fn reloader(args: RunArgs, env: Env, aws: AwsEnv, place: Place, key: KeyHandle, clock: Clock) -> impl FnMut() {
+    let mut known = config::load(&args, &env, place == Place::Lambda).effective;
+    move || {
+        let loaded = config::load(&args, &env, place == Place::Lambda);
+        announce_config(&loaded, &Env::new());
+        if args.out.is_none() {
+            Resolver::new(loaded.config.key_sources(), aws.clone(), clock).renew(&key);
+        }
+        const LIVE: [&str; 4] = ["log_level", "log_format_json", "api_key", "api_key_file"];
+        for (old, new) in known.iter().zip(&loaded.effective) {
+            if old.shown != new.shown && !LIVE.contains(&new.path) {
+                log::warn!("{} is now {} and needs a restart", new.path, new.shown);
+            }
+        }
+        known = loaded.effective;
+        log::info!("settings were read again");
+    }
+}
+
+/// How long the shutdown may take: as configured, and no longer than the platform leaves.
+fn time_to_stop(stop: &Stop, configured: Duration) -> Duration {
+    match stop {
+        Stop::Shutdown(Some(left)) => left.saturating_sub(SHUTDOWN_RESERVE).min(configured),
+        _ => configured,
+    }
+}
+
+fn describe_stop(stop: &Stop) -> &'static str {
+    match stop {
+        Stop::Signal => "told to by a signal",
+        Stop::Shutdown(_) => "the platform takes the sandbox down",
+        Stop::EndOfEvents => "the events have ended",
+        Stop::KeyAbsent => "there is no API key",
+        Stop::WorkerLost(_) => "a worker is gone for good",
+    }
+}
+
+/// Prints the ledger and chooses the exit code.
+fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
+    let snapshot = ledger.snapshot();
+    debug_assert!(snapshot.is_balanced(), "{snapshot}");
+    match stop {
+        Stop::KeyAbsent => log::error!("{}", StartError::NoKey),
+        Stop::WorkerLost(name) => log::error!("{}", StartError::WorkerLost(name)),
+        _ => (),
+    }
+    logger::announce(&format!("ledger: {snapshot}"));
+    match stop {
+        _ if place == Place::Lambda => Exit::Clean, // the platform would take anything else for a crash
+        Stop::KeyAbsent => Exit::Config,
+        Stop::WorkerLost(_) => Exit::Fault,
+        // What a wedged thread still holds is lost with the process.
+        _ if 0 < snapshot.lost() || !snapshot.is_quiet() => Exit::Lost,
+        _ => Exit::Clean,
+    }
+}
