@@ -1,0 +1,94 @@
+"""A stand-in for Datadog's intakes: decodes what arrives, remembers it, answers as scripted."""
+
+import gzip
+import json
+import zlib
+from dataclasses import dataclass, field
+
+import zstandard
+
+import agent_payload
+from checks import Failed, check, wait_until
+from fake_http import Answer, FakeServer
+
+TRACES, LOGS = "/api/v0.2/traces", "/api/v2/logs"
+INFLATE = {
+    "": bytes,
+    "identity": bytes,
+    "gzip": gzip.decompress,
+    "deflate": zlib.decompress,
+    "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
+}
+
+
+@dataclass
+class Post:
+    """One request with what it held; `accepted` when it was answered 2xx."""
+
+    path: str
+    headers: dict
+    accepted: bool
+    payload: object = None
+    logs: list = field(default_factory=list)
+
+
+class FakeIntake(FakeServer):
+    """Takes traces and logs. `faults` collects what a real intake would refuse; a good run leaves it empty."""
+
+    def __init__(self, api_key, *answers):
+        self.api_key, self.answers = api_key, list(answers)
+        self.posts, self.faults = [], []
+        super().__init__()
+        self.url = f"http://{self.address}"
+
+    def handle(self, method, path, headers, body):
+        try:
+            post = self._read(method, path, headers, body)
+        except Exception as err:  # whatever the decoders raise is the agent's fault, and told to it as 400
+            self.faults.append(f"{method} {path}: {type(err).__name__}: {err}")
+            return Answer(400)
+        with self.changed:
+            answer = self.answers.pop(0) if self.answers else Answer(202, b"{}")
+            post.accepted = not answer.reset and 200 <= answer.status < 300
+            self.posts.append(post)
+            self.changed.notify_all()
+        return answer
+
+    def _read(self, method, path, headers, body):
+        check(method == "POST" and path in (TRACES, LOGS), "no such endpoint")
+        check(headers.get("DD-Api-Key") == self.api_key, "wrong DD-Api-Key")
+        body = INFLATE[headers.get("Content-Encoding", "")](body)
+        post = Post(path, {name.lower(): value for name, value in headers.items()}, False)
+        if path == TRACES:
+            check(headers.get("Content-Type") == "application/x-protobuf", "wrong Content-Type")
+            post.payload = agent_payload.decode(body)
+        else:
+            check(headers.get("Content-Type") == "application/json", "wrong Content-Type")
+            check(len(body) <= 5_000_000, "body above 5 MB")
+            post.logs = json.loads(body)
+            check(isinstance(post.logs, list) and 0 < len(post.logs) <= 1000, "not an array of 1 to 1000 logs")
+        return post
+
+    def accepted(self):
+        with self.changed:
+            return [post for post in self.posts if post.accepted]
+
+    def payloads(self):
+        return [post.payload for post in self.accepted() if post.payload]
+
+    def chunks(self):
+        """Each accepted chunk with the tracer payload around it."""
+        return [(tp, chunk) for p in self.payloads() for tp in p.tracerPayloads for chunk in tp.chunks]
+
+    def spans(self):
+        return [span for _, chunk in self.chunks() for span in chunk.spans]
+
+    def logs(self):
+        return [log for post in self.accepted() for log in post.logs]
+
+    def wait_posts(self, count, seconds=30):
+        wait_until(lambda: count <= len(self.posts), seconds, f"{count} requests at the intake")
+
+    def require_no_faults(self):
+        if self.faults:
+            raise Failed(f"the intake refused: {self.faults[:3]}")

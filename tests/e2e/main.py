@@ -1,0 +1,53 @@
+"""Runs the cases: one line each, then the sum. Started by `run`, which prepared the work folder."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import namespace
+import self_test
+from agent import Setup
+from case_lambda import lambda_run
+from case_ledger import ledger
+from case_stdin import stdin_run
+from case_tracers import node_tracer, python_tracer
+from checks import Failed
+
+CASES = [python_tracer, node_tracer, stdin_run, lambda_run, ledger]
+
+
+def main(arguments):
+    work, namespaced = os.environ["E2E_WORK"], os.environ["E2E_NAMESPACE"] == "yes"
+    if namespaced:
+        namespace.furnish(work)
+    else:
+        print("not in namespaces of its own: ports are chosen by the system, tracers get DD_TRACE_AGENT_URL, "
+              "and the extension does not stand in /opt/extensions")
+    if arguments[:1] == ["--self-test"]:
+        return report(self_test.TESTS, None)
+    known = {case.__name__: case for case in CASES}
+    wrong = [name for name in arguments[1:] if name not in known]
+    if not arguments or wrong or not os.access(arguments[0], os.X_OK):
+        print(f"usage: run BINARY [{' | '.join(known)}]... (got {' '.join(arguments)})", file=sys.stderr)
+        return 64
+    binary = Path(arguments[0]).resolve()
+    return report([known[name] for name in arguments[1:]] or CASES, Setup(binary, work, namespaced))
+
+
+def report(cases, setup):
+    """Prints the outcome of each case as it comes; any failure makes the exit code 1."""
+    failed = 0
+    for case in cases:
+        try:
+            print(f"ok {case.__name__}: {case(setup) if setup else case()}", flush=True)
+        except Exception as err:  # a case that breaks counts as failed, and the others still run
+            failed += 1
+            print(f"FAIL {case.__name__}: {err}", flush=True)
+            if not isinstance(err, Failed):
+                traceback.print_exc()
+    print(f"{len(cases) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+sys.exit(main(sys.argv[1:]))
