@@ -77,7 +77,7 @@ fn a_header_line_of_64_mib() {
 
 #[test]
 fn ten_thousand_headers() {
-    check(|port| clients::many_headers(port, 10_000), Some(431), Some(200));
+    check(|port| clients::many_headers(port, 10_000 / SCALE), Some(431), Some(200));
 }
 
 #[test]
@@ -133,7 +133,9 @@ fn chunks_of_all_sorts() {
     // tiny_http cannot tell trailers from nonsense, nor a body that is cut within a chunk from one that is complete.
     check(clients::chunked_with_trailers, Some(200), Some(400));
     check(clients::chunked_with_bad_size, Some(400), Some(400));
-    check(clients::chunked_with_huge_size, Some(413), Some(200));
+    // Where it has 32 bits, it notices that this size is too large for it.
+    let huge = if usize::BITS == 32 { Some(400) } else { Some(200) };
+    check(clients::chunked_with_huge_size, Some(413), huge);
     check(clients::chunked_cut, Some(400), Some(200));
 }
 

@@ -1,10 +1,12 @@
 //! The descriptor limit is reached and released again. A program of its own, because the limit is the whole process's.
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 mod support;
 
 use mote::sources::http::{Limits, Refusal};
+use socket2::{Domain, Socket, Type};
 use std::fs::File;
-use support::hostile_clients::{self as clients, PATIENCE, is_past, soon};
+use support::hostile_clients::{PATIENCE, is_past, soon};
 use support::http_stage::{Kind, Stage, short_limits};
 
 /// Takes every descriptor that is left.
@@ -15,10 +17,11 @@ fn take_all() -> Vec<File> {
 /// `spare` is what the server finds: with none it cannot accept, with one it can, and cannot do more.
 fn outlives_the_descriptor_limit(kind: Kind, limits: Limits, spare: usize) {
     let stage = Stage::start(kind, limits);
+    // The clients' own ends first, so that the server cannot take their descriptors.
+    let waiting: Vec<_> = (0..8).map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()).collect();
     let mut held = take_all();
-    // Six for the clients' own ends.
-    held.truncate(held.len() - 6 - spare);
-    let waiting = clients::idle(&stage.port, 6);
+    held.truncate(held.len() - spare);
+    waiting.iter().for_each(|client| client.connect(&stage.port.addr.into()).unwrap());
     let by = soon(PATIENCE);
     while stage.refused(Refusal::NoDescriptor) == 0 {
         assert!(!is_past(by), "{kind:?}: the limit was never met, {:?}", stage.service);

@@ -130,7 +130,7 @@ settings! {
     /// Compress bodies of logs.
     logs_use_compression: bool = "logs_config.use_compression" [] "true";
     /// Compression of all bodies, from 0 (none) to 9.
-    compression_level: u32 = "compression_level" [] "6";
+    compression_level: u32 = "compression_level" [] "1";
     /// Longest time for one request to an intake.
     forwarder_timeout: Duration = "forwarder_timeout" [] "20";
     /// First pause after a failed request; it doubles with each further failure.

@@ -1,9 +1,10 @@
 //! Where every trace decoder puts what it reads: the vectors of one `TracePayload`, under a limit of memory.
 //!
-//! A request of one byte an element decodes to up to a hundred times its size, so that a hostile one of a few MiB could take all
-//! memory. Each vector's growth is therefore paid from an allowance before it happens; what the allocator holds for a moment while
-//! it moves a vector comes on top. A trace with a span that cannot be (reference: `trace_id` or `span_id` 0, or another trace's
-//! id) is refused as a whole and takes nothing: its entries are taken back span by span while the rest of it is read.
+//! A request of one byte an element decodes to up to a hundred times its size, so that a hostile one of a few MiB could take
+//! all memory. Each vector's growth is therefore paid from an allowance before it happens; what the allocator holds for a
+//! moment while it moves a vector comes on top. A trace with a span that cannot be (reference: `trace_id` or `span_id` 0, or
+//! another trace's id) is refused as a whole and takes nothing: its entries are taken back span by span while the rest of it is
+//! read.
 
 use crate::decode::DecodeError;
 use crate::model::trace::AttributeValue;

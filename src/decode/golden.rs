@@ -87,7 +87,8 @@ fn value_json(payload: &TracePayload, value: AttributeValue) -> Value {
     }
 }
 
-/// Cuts `request` at each byte, and flips single bits and writes single bytes by a seed: whatever comes of it stays within bounds.
+/// Cuts `request` at each byte, and flips single bits and writes single bytes by a seed: whatever comes of it stays within
+/// bounds.
 pub fn check_damaged(decode: Decode, request: &[u8]) {
     let within_bounds = |request: Vec<u8>, allowance: usize| {
         let capacity = request.capacity();

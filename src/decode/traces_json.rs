@@ -1,12 +1,12 @@
 //! Requests to `/v0.3/traces` and `/v0.4/traces` in JSON.
 //!
-//! The shape is that of `traces_v04`: `[[{"service":"a","trace_id":1,"span_id":2,"meta":{"k":"v"},"metrics":{"n":1.5}}]]`. Ids are
-//! numbers and keep all 64 bits; `meta_struct` values are base64; null is the zero value; unknown members are skipped; of equal
-//! members the last wins; what follows the outer array is ignored. Strings have escapes, so they are copied and the request is not
-//! kept. The shape fixes the nesting; what is skipped may nest at will, since serde_json steps over it without recursion. Unlike the
-//! reference agent it refuses escapes of half a character (`\ud800`) and bytes that are not UTF-8, which that one repairs, and it
-//! compares member names exactly. No tracer in use sends JSON by itself.
-//! Source: reference agent 7.80, pkg/trace/api; Go's encoding/json.
+//! The shape is that of `traces_v04`: `[[{"service":"a","trace_id":1,"span_id":2,"meta":{"k":"v"},"metrics":{"n":1.5}}]]`. Ids
+//! are numbers and keep all 64 bits; `meta_struct` values are base64; null is the zero value; unknown members are skipped; of
+//! equal members the last wins; what follows the outer array is ignored. Strings have escapes, so they are copied and the
+//! request is not kept. The shape fixes the nesting; what is skipped may nest at will, since serde_json steps over it without
+//! recursion. Unlike the reference agent it refuses escapes of half a character (`\ud800`) and bytes that are not UTF-8, which
+//! that one repairs, and it compares member names exactly. No tracer in use sends JSON by itself. Source: reference agent 7.80,
+//! pkg/trace/api; Go's encoding/json.
 
 use crate::decode::DecodeError;
 use crate::decode::arena::Arena;
@@ -90,7 +90,10 @@ struct Elements<'j, T>(&'j mut Json, PhantomData<T>);
 struct Members<'j, T>(&'j mut Json, &'j mut T);
 
 macro_rules! seed {
-    ($name:ident $(<$kind:ident: $bound:ident>)?, $value:ty, $expecting:literal, $null:expr, |$self:ident, $access:ident: $trait:ident| $visit:ident $body:block) => {
+    (
+        $name:ident $(<$kind:ident: $bound:ident>)?, $value:ty, $expecting:literal, $null:expr,
+        |$self:ident, $access:ident: $trait:ident| $visit:ident $body:block
+    ) => {
         impl<'de $(, $kind: $bound)?> DeserializeSeed<'de> for $name<'_ $(, $kind)?> {
             type Value = $value;
 

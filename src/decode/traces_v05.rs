@@ -5,9 +5,9 @@
 //!   service name resource   index of the table        trace_id span_id parent_id  u64       start duration  i64
 //!   error  i32              meta  map index to index        metrics  map index to number    type  index
 //! ```
-//! Index 0 is usually "" but need not be. An index outside the table or any other number of columns fails the whole request. Equal
-//! strings lie in the request once and all spans borrow them, so what is written out may be far larger than what came in; the
-//! encoder computes sizes before it writes. Source: reference agent 7.80, pkg/proto/pbgo/trace/decoder_v05.go.
+//! Index 0 is usually "" but need not be. An index outside the table or any other number of columns fails the whole request.
+//! Equal strings lie in the request once and all spans borrow them, so what is written out may be far larger than what came in;
+//! the encoder computes sizes before it writes. Source: reference agent 7.80, pkg/proto/pbgo/trace/decoder_v05.go.
 
 use crate::decode::DecodeError;
 use crate::decode::arena::Arena;

@@ -1,6 +1,6 @@
-//! Writes protobuf fields, or only counts their bytes: a message's length stands before it, so each is counted, then written, by
-//! the same code. The small functions are inlined by force, because a build for size otherwise calls each of them for each tag, which
-//! took five times as long.
+//! Writes protobuf fields, or only counts their bytes: a message's length stands before it, so each is counted, then written,
+//! by the same code. The small functions are inlined by force, because a build for size otherwise calls each of them several
+//! times a tag, and then counting costs as much as writing.
 //!
 //! ```text
 //! field    key, then value          key     varint of number << 3 | type
@@ -8,8 +8,8 @@
 //! 64 bits  type 1: little-endian    bytes   type 2: varint of the length, then text, bytes or a message
 //! map      one message an entry: 1 key, 2 value
 //! ```
-//! Fields of value zero may be left out, and are; both members of a map's entry are always written, as Go's writer does. Source:
-//! protobuf.dev/programming-guides/encoding.
+//! Fields of value zero may be left out, and are; both members of a map's entry are always written, as Go's writer does.
+//! Source: protobuf.dev/programming-guides/encoding.
 
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
@@ -132,8 +132,8 @@ impl Sink for Counter {
     }
 }
 
-/// How many bytes a number takes: one for each 7 bits, one at least. `(9 n + 73) / 64` is `n / 7 + 1` for every n of 0 to 63, and
-/// needs no division.
+/// How many bytes a number takes: one for each 7 bits, one at least. `(9 n + 73) / 64` is `n / 7 + 1` for every n of 0 to 63,
+/// and needs no division.
 #[inline(always)]
 pub fn varint_len(value: u64) -> u64 {
     let highest_bit = 63 - (value | 1).leading_zeros();

@@ -10,8 +10,8 @@
 //! SpanEvent      1 time_unix_nano fixed64  2 name  3 attributes map    AttributeAnyValue  1 type  2 string  3 bool  4 int64
 //!                5 double  6 array {1 values*}
 //! ```
-//! Map entries keep the tracer's order; of equal keys the last wins. Fields of value zero are left out. Source: reference agent 7.80,
-//! pkg/proto/datadog/trace.
+//! Map entries keep the tracer's order; of equal keys the last wins. Fields of value zero are left out. Source: reference agent
+//! 7.80, pkg/proto/datadog/trace.
 
 use crate::encode::protobuf::Counter;
 use crate::encode::protobuf::Sink;

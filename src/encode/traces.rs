@@ -1,12 +1,12 @@
 //! Bodies for `/api/v0.2/traces`: protobuf `AgentPayload`, gzip.
 //!
 //! ```text
-//! AgentPayload   1 hostName  2 env  5 tracerPayloads*, see `trace_messages`  7 agentVersion  8 targetTPS double  9 errorTPS double
+//! AgentPayload   1 hostName  2 env  5 tracerPayloads* (`trace_messages`)  7 agentVersion  8 targetTPS double  9 errorTPS double
 //! ```
 //! The intake takes 3.2 MB: a body is closed before it has more, counted without compression, and split between chunks; a chunk
-//! that is larger goes alone, and one beyond a limit of the caller's is passed over and counted. Sizes are computed before anything
-//! is written, because a v0.5 request of a few MB can stand for gigabytes. Source:
-//! reference agent 7.80, pkg/trace/writer.
+//! that is larger goes alone, and one beyond a limit of the caller's is passed over and counted. Sizes are computed before
+//! anything is written, because a v0.5 request of a few MB can stand for gigabytes. Source: reference agent 7.80,
+//! pkg/trace/writer.
 
 use crate::encode::compress::Gzip;
 use crate::encode::protobuf::Counter;
@@ -380,7 +380,7 @@ mod tests {
         let body = &bodies(&payload, &agent, BODY_BYTES_MAX, u64::MAX)[0];
         let (body, trailer) = body.split_at(body.len() - floats.len());
         assert_eq!(trailer, floats, "targetTPS and errorTPS are written, though 0");
-        // The golden body has the chunk's fields in another order, so the records are compared, and the bytes group by group.
+        // The golden body has the dropped trace's mark behind the span: equal as records, and byte for byte but for that order.
         assert_eq!(records_of(body), records_of(DROPPED));
         assert_eq!(body.len(), DROPPED.len());
         let groups: [&[u8]; 6] = [
@@ -435,22 +435,24 @@ mod tests {
         let mut counter = Counter::default();
         span_fields(&mut counter, &payload, &span);
         assert_eq!(counter.bytes, bytes.len() as u64);
+        #[rustfmt::skip]
         let groups: [&[u8]; 15] = [
-            b"\x48\x01",                                                                                    // error
-            b"\x52\x06\x0a\x01k\x12\x01v", // meta k: v; the removed tag leaves nothing
-            b"\x52\x06\x0a\x01v\x12\x01k", // meta v: k, which every span has
-            b"\x5a\x0c\x0a\x01k\x11\0\0\0\0\0\0\xf0\x3f", // metrics k: 1.0
+            b"\x48\x01",                                           // error
+            b"\x52\x06\x0a\x01k\x12\x01v",                         // meta k: v; the removed tag leaves nothing
+            b"\x52\x06\x0a\x01v\x12\x01k",                         // meta v: k, which every span has
+            b"\x5a\x0c\x0a\x01k\x11\0\0\0\0\0\0\xf0\x3f",          // metrics k: 1.0
             b"\x5a\x15\x0a\x0a_top_level\x11\0\0\0\0\0\0\xf0\x3f", // metrics _top_level: 1.0
-            b"\x62\x03web",                // type
-            b"\x6a\x06\x0a\x01k\x12\x01v", // meta_struct k: v
-            b"\x72\x17\x08\x01\x10\x02\x18\x03\x22\x06\x0a\x01k\x12\x01v\x2a\x01v\x30\x80\x80\x80\x80\x08", // link: ids, tag, state, flags
-            b"\x7a\x5d\x09\x07\0\0\0\0\0\0\0\x12\x01v",                                                     // event: time, name
-            b"\x1a\x08\x0a\x01k\x12\x03\x12\x01v", // attribute: a text, whose type 0 is left out
-            b"\x1a\x09\x0a\x01k\x12\x04\x08\x01\x18\x01", // a boolean
-            b"\x1a\x09\x0a\x01k\x12\x04\x08\x02\x20\x05", // an integer
+            b"\x62\x03web",                                        // type
+            b"\x6a\x06\x0a\x01k\x12\x01v",                         // meta_struct k: v
+            // A link of 23 bytes: ids, a tag, the state, flags with bit 31.
+            b"\x72\x17\x08\x01\x10\x02\x18\x03\x22\x06\x0a\x01k\x12\x01v\x2a\x01v\x30\x80\x80\x80\x80\x08",
+            b"\x7a\x5d\x09\x07\0\0\0\0\0\0\0\x12\x01v",            // an event of 93 bytes: time, name
+            b"\x1a\x08\x0a\x01k\x12\x03\x12\x01v",                 // its attributes: a text, whose type 0 is left out
+            b"\x1a\x09\x0a\x01k\x12\x04\x08\x01\x18\x01",          // a boolean
+            b"\x1a\x09\x0a\x01k\x12\x04\x08\x02\x20\x05",          // an integer
             b"\x1a\x10\x0a\x01k\x12\x0b\x08\x03\x29\0\0\0\0\0\0\xe0\x3f", // a float
-            b"\x1a\x1d\x0a\x01k\x12\x18\x08\x04\x32\x14", // an array of 20 bytes:
-            b"\x0a\x0d\x08\x02\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x0a\x03\x12\x01v", // -1, and a text
+            b"\x1a\x1d\x0a\x01k\x12\x18\x08\x04\x32\x14",          // an array of 20 bytes: -1, and a text
+            b"\x0a\x0d\x08\x02\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x0a\x03\x12\x01v",
         ];
         assert_eq!(bytes, groups.concat());
     }

@@ -1,9 +1,10 @@
-//! One request of a tracer, decoded: its spans borrow their texts from the request's own bytes, also while they wait in a queue.
+//! One request of a tracer, decoded: its spans borrow their texts from the request's own bytes, also while they wait in a
+//! queue.
 //!
-//! A [`Text`] is a position in a [`Texts`], eight bytes, without a lifetime; so a payload can be sent to another thread as it is.
-//! All spans, tags and metrics of a request lie in one vector each, and a span holds ranges of them. A request of a thousand
-//! spans thus costs about ten allocations, whatever the number of its tags. What has to be written anew (a repaired text, a
-//! normalised name) is appended to a second buffer of the same `Texts`.
+//! A [`Text`] is a position in a [`Texts`], eight bytes, without a lifetime; so a payload can be sent to another thread as it
+//! is. All spans, tags and metrics of a request lie in one vector each, and a span holds ranges of them. A request of a
+//! thousand spans thus costs about ten allocations, whatever the number of its tags. What has to be written anew (a repaired
+//! text, a normalised name) is appended to a second buffer of the same `Texts`.
 
 use std::fmt;
 use std::ops::Range;
@@ -58,7 +59,8 @@ impl fmt::Debug for Texts {
 }
 
 impl Texts {
-    /// Texts that will borrow from `request`, which must be shorter than [`Texts::REQUEST_BYTES_MAX`]; the sources' limits see to it.
+    /// Texts that will borrow from `request`, which must be shorter than [`Texts::REQUEST_BYTES_MAX`]; the sources' limits see
+    /// to it.
     pub fn new(request: Vec<u8>) -> Texts {
         let mut texts = Texts::default();
         texts.attach(request);
@@ -79,8 +81,8 @@ impl Texts {
         &self.request
     }
 
-    /// The text at `range` of the request, without a copy; repaired in the second buffer where it is not UTF-8: each invalid byte
-    /// becomes U+FFFD, the reference agent's rule.
+    /// The text at `range` of the request, without a copy; repaired in the second buffer where it is not UTF-8: each invalid
+    /// byte becomes U+FFFD, the reference agent's rule.
     pub fn borrow(&mut self, range: Range<usize>) -> Text {
         let request = std::mem::take(&mut self.request);
         let text = self.borrow_from(&request, range);
@@ -88,7 +90,8 @@ impl Texts {
         text
     }
 
-    /// Like [`Texts::borrow`], for a request that the caller still holds and will [`attach`](Texts::attach) when it has read it all.
+    /// Like [`Texts::borrow`], for a request that the caller still holds and will [`attach`](Texts::attach) when it has read it
+    /// all.
     pub fn borrow_from(&mut self, request: &[u8], range: Range<usize>) -> Text {
         let bytes = &request[range.clone()];
         if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {

@@ -1,8 +1,8 @@
 //! Reads the fields of a protobuf message.
 //!
 //! ```text
-//! field   varint of number << 3 | type, then its value: type 0 a varint, 1 eight bytes, 2 a varint and so many bytes, 5 four bytes
-//! varint  7 bits a byte, low ones first, bit 7 set in all but the last, ten bytes at most; numbers are little-endian
+//! field   varint of number << 3 | type, then the value: type 0 a varint, 1 eight bytes, 2 a varint and so many bytes, 5 four
+//! varint  7 bits a byte, low ones first, bit 7 set in all but the last, ten bytes at most; all is little-endian
 //! ```
 //! Source: protobuf.dev/programming-guides/encoding.
 

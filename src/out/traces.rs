@@ -7,8 +7,8 @@
 //!  "tracer":{"container_id", "language", "language_version", "tracer_version", "runtime_id", "env", "hostname", "app_version"},
 //!  "agent":{"hostname", "env", "version"}}
 //! ```
-//! Ids are decimal numbers of 64 bits. Fields that protobuf leaves out show as their zero values; unknown ones are passed over. Of
-//! equal map keys the last wins, as at the intake. Source of the numbers: reference agent 7.80, pkg/proto/datadog/trace.
+//! Ids are decimal numbers of 64 bits. Fields that protobuf leaves out show as their zero values; unknown ones are passed over.
+//! Of equal map keys the last wins, as at the intake. Source of the numbers: reference agent 7.80, pkg/proto/datadog/trace.
 
 use crate::out::protobuf::Field;
 use crate::out::protobuf::Fields;

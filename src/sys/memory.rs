@@ -2,6 +2,7 @@
 //!
 //! The shared number is behind a mutex and not a channel, because a taker must see in one step what all others hold.
 
+use crate::sys::clock::Clock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -14,14 +15,21 @@ pub struct Budget {
 #[derive(Debug)]
 struct Shared {
     limit: usize,
-    taken: Mutex<usize>,
+    state: Mutex<State>,
     freed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: usize,
+    /// Waking nobody would cost a system call a request.
+    waiters: usize,
 }
 
 impl Budget {
     /// A budget of `limit` bytes, none taken.
     pub fn new(limit: usize) -> Budget {
-        Budget { shared: Arc::new(Shared { limit, taken: Mutex::new(0), freed: Condvar::new() }) }
+        Budget { shared: Arc::new(Shared { limit, state: Mutex::default(), freed: Condvar::new() }) }
     }
 
     /// All there is to give.
@@ -31,7 +39,7 @@ impl Budget {
 
     /// What is taken now.
     pub fn taken(&self) -> usize {
-        *self.shared.lock()
+        self.shared.lock().taken
     }
 
     /// Takes `bytes`, waiting for others to return theirs until `by` at most. `None` when they did not, or when `bytes` is more
@@ -43,9 +51,9 @@ impl Budget {
 }
 
 impl Shared {
-    /// A poisoned lock is taken all the same: the number behind it is changed in single steps and is never half done.
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A poisoned lock is taken all the same: the numbers behind it are changed in single steps and are never half done.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,15 +77,17 @@ impl Permit {
         if shared.limit < more {
             return false;
         }
-        let mut taken = shared.lock();
-        while shared.limit - more < *taken {
-            let wait = crate::sys::clock::Clock::new().until(by);
+        let mut state = shared.lock();
+        while shared.limit - more < state.taken {
+            let wait = Clock::new().until(by);
             if wait.is_zero() {
                 return false;
             }
-            taken = shared.freed.wait_timeout(taken, wait).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiters += 1;
+            state = shared.freed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiters -= 1;
         }
-        *taken += more;
+        state.taken += more;
         self.bytes += more;
         true
     }
@@ -86,8 +96,11 @@ impl Permit {
     pub fn shrink_to(&mut self, bytes: usize) {
         let surplus = self.bytes.saturating_sub(bytes);
         self.bytes -= surplus;
-        *self.budget.shared.lock() -= surplus;
-        self.budget.shared.freed.notify_all();
+        let mut state = self.budget.shared.lock();
+        state.taken -= surplus;
+        if 0 < state.waiters {
+            self.budget.shared.freed.notify_all();
+        }
     }
 }
 
@@ -100,7 +113,6 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::clock::Clock;
     use std::time::Duration;
 
     fn soon() -> Instant {

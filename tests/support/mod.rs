@@ -1,5 +1,9 @@
 //! What several test programs share; each uses a part of it.
 #![allow(dead_code, reason = "no test program uses all of it")]
 
+pub mod agent;
+pub mod fake_http;
 pub mod hostile_clients;
 pub mod http_stage;
+pub mod msgpack;
+pub mod wait;

@@ -1,5 +1,5 @@
-//! What the agent does to traces before it sends them on: the processing order of the reference agent, with the steps of its own
-//! numbering in `prepare`. It owns the rules and refuses to know how spans came in and what they are sent as.
+//! What the agent does to traces before it sends them on: the processing order of the reference agent, with the steps of its
+//! own numbering in `prepare`. It owns the rules and refuses to know how spans came in and what they are sent as.
 //!
 //! ```text
 //! 1 refuse impossible traces (decode)   4 priority, origin, decision maker   7 obfuscate, truncate, replace, top level

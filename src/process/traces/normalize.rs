@@ -5,8 +5,8 @@
 //! name      "" -> unnamed_operation; 100 bytes; metric name rules; nothing left -> as if empty
 //! resource  "" -> the name            type  100 bytes            parent  that of a span which is its own trace -> 0
 //! duration  below 0, or past 2^63-1 with the start -> 0          start   before the year 2000 -> now less the duration
-//! meta      env: tag value rules; peer.service, _dd.base_service: 100 bytes, tag value rules; http.status_code: 100 to 599, else
-//!           it goes                   link attribute link.name: as a name
+//! meta      env: tag value rules; peer.service, _dd.base_service: 100 bytes, tag value rules; http.status_code: removed unless
+//!           it is 100 to 599          link attribute link.name: as a name
 //! ```
 //! Source: reference agent 7.80, pkg/trace/agent/normalizer.go.
 

@@ -1,8 +1,8 @@
 //! Makes the texts that take the place of others, and makes each once where that matters.
 //!
-//! In v0.5 a million spans can name one text of the request with a byte each. Results longer than 32 bytes are therefore remembered
-//! by the text they come from, which bounds what is made: by the size of the request for long texts, and by the size of the decoded
-//! spans for short ones.
+//! In v0.5 a million spans can name one text of the request with a byte each. Results longer than 32 bytes are therefore
+//! remembered by the text they come from, which bounds what is made: by the size of the request for long texts, and by the size
+//! of the decoded spans for short ones.
 
 use crate::model::trace::Text;
 use crate::model::trace::Texts;

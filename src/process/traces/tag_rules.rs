@@ -1,8 +1,9 @@
 //! What tags, tag values and span names may look like at the intake, as functions on strings.
 //!
-//! Tag value: lower-case; Unicode letters, digits, `:` `.` `-` `/` stay; every run of others becomes one `_`, none at the end; 200
-//! characters at most (each replaced one counts), and reading stops at 400 bytes. A whole tag, `key:value`, also loses what stands
-//! before its first letter or `:`. Name: metric name rules on bytes. Source: reference agent 7.80, pkg/trace/traceutil/normalize.
+//! Tag value: lower-case; Unicode letters, digits, `:` `.` `-` `/` stay; every run of others becomes one `_`, none at the end;
+//! 200 characters at most (each replaced one counts), and reading stops at 400 bytes. A whole tag, `key:value`, also loses what
+//! stands before its first letter or `:`. Name: metric name rules on bytes. Source: reference agent 7.80,
+//! pkg/trace/traceutil/normalize.
 
 use crate::process::traces::unicode::is_digit;
 use crate::process::traces::unicode::is_letter;
@@ -73,8 +74,8 @@ fn lower_case(c: char) -> char {
 
 /// Whether `name` is a span name as it should be.
 ///
-/// An underscore after a dot is let through here, though the rules would not make one: the reference takes a name that has no worse
-/// faults as it is, so that `a._b` stays while `a._b!` becomes `a.b`.
+/// An underscore after a dot is let through here, though the rules would not make one: the reference takes a name that has no
+/// worse faults as it is, so that `a._b` stays while `a._b!` becomes `a.b`.
 pub fn is_normal_name(name: &[u8]) -> bool {
     name.first().is_some_and(u8::is_ascii_alphabetic) && name.last() != Some(&b'_') && has_no_doubles(name)
 }

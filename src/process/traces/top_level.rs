@@ -29,8 +29,8 @@ impl Parents {
         (id == span_id).then_some(position as usize)
     }
 
-    /// The root's position in the chunk that was read: from the end, the first span without a parent; else from the beginning, the
-    /// first whose parent is not there; else, in a circle, the last.
+    /// The root's position in the chunk that was read: from the end, the first span without a parent; else from the beginning,
+    /// the first whose parent is not there; else, in a circle, the last.
     pub fn root(&self, spans: &[Span]) -> usize {
         let without_parent = spans.iter().rposition(|span| span.parent_id == 0);
         let with_parent_elsewhere = || spans.iter().position(|span| self.position(span.parent_id).is_none());

@@ -1,6 +1,6 @@
-//! Cuts what is longer than the intake takes: resources at 5000 bytes, keys at 200 and values at 25000, the last two with `...` put
-//! behind. Structured values, whose keys begin with `_dd.` and end with `.json`, `.msgpack` or `.protobuf`, stay whole. Source:
-//! reference agent 7.80, pkg/trace/agent/truncator.go.
+//! Cuts what is longer than the intake takes: resources at 5000 bytes, keys at 200 and values at 25000, the last two with `...`
+//! put behind. Structured values, whose keys begin with `_dd.` and end with `.json`, `.msgpack` or `.protobuf`, stay whole.
+//! Source: reference agent 7.80, pkg/trace/agent/truncator.go.
 
 use crate::model::trace::Text;
 use crate::model::trace::Texts;

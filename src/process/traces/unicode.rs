@@ -1,8 +1,9 @@
 //! What counts as a letter and as a digit in tag values: Unicode's general categories L and Nd, as Go has them.
 //!
-//! Rust's `is_alphabetic` is wider than L (it takes vowel signs of Indic scripts, Roman numerals, circled letters) and `is_numeric`
-//! wider than Nd, so a service name in Hindi would become another service than at the reference agent. Two tables hold the
-//! difference, with gaps closed where no character of the wider class lies in them. Source: Unicode 14 character database.
+//! Rust's `is_alphabetic` is wider than L (it takes vowel signs of Indic scripts, Roman numerals, circled letters) and
+//! `is_numeric` wider than Nd, so a service name in Hindi would become another service than at the reference agent. Two tables
+//! hold the difference, with gaps closed where no character of the wider class lies in them. Source: Unicode 14 character
+//! database.
 
 /// Whether `c` is of general category L.
 pub fn is_letter(c: char) -> bool {

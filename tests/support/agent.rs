@@ -1,0 +1,229 @@
+//! The program as a child process: started with an environment of its own, watched line by line, told to stop by signals.
+
+use crate::support::wait::soon;
+use mote::sys::clock::Clock;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+/// A guard and no measurement: whatever takes longer is broken, even on a slow machine under emulation.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A key of the usual form.
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+/// A running agent.
+pub struct Agent {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    stdout: Option<thread::JoinHandle<String>>,
+}
+
+/// What was left of it.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stderr: Vec<String>,
+    pub stdout: String,
+}
+
+/// The ports of the readiness line.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub communication: Option<SocketAddr>,
+    pub traces: Option<SocketAddr>,
+}
+
+/// Settings of a run: ports chosen by the system, and time-outs that are short because the tests' other sides are scripted.
+pub fn settings() -> Vec<(&'static str, String)> {
+    vec![("DD_COMMUNICATION_PORT", "0".into()), ("DD_APM_RECEIVER_PORT", "0".into()), ("DD_HOSTNAME", "test-host".into())]
+}
+
+impl Agent {
+    /// Starts the program with `args` and nothing in its environment but `env`.
+    pub fn start(args: &[&str], env: &[(&str, String)]) -> Agent {
+        let program = env!("CARGO_BIN_EXE_mote");
+        Agent::start_as(Path::new(program), args, env)
+    }
+
+    /// The same under another file name.
+    pub fn start_as(program: &Path, args: &[&str], env: &[(&str, String)]) -> Agent {
+        let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
+        let mut words = runner.split_whitespace();
+        let mut command = match words.next() {
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.args(args).env_clear().envs(env.iter().map(|(name, value)| (*name, value)));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program can be started");
+        let (sender, lines) = channel();
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
+        let mut stdout = child.stdout.take().expect("piped");
+        let stdout = thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stdout.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        Agent { stdin: child.stdin.take(), child, lines, seen: Vec::new(), stdout: Some(stdout) }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the readiness line.
+    pub fn ready(&mut self) -> Ports {
+        let line = self.line_with("ready: ");
+        let port = |name: &str| {
+            let word = line.split_whitespace().find_map(|word| word.strip_prefix(name)).expect("the line names it");
+            word.trim_end_matches('"').parse().ok()
+        };
+        Ports { communication: port("communication="), traces: port("traces=") }
+    }
+
+    /// Waits for a line on stderr that contains `words`.
+    pub fn line_with(&mut self, words: &str) -> String {
+        if let Some(line) = self.seen.iter().find(|line| line.contains(words)) {
+            return line.clone();
+        }
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(words) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("no line with `{words}`, only {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Writes to its standard input.
+    pub fn feed(&mut self, text: &str) {
+        self.stdin.as_mut().expect("open").write_all(text.as_bytes()).expect("it reads its input");
+    }
+
+    /// Ends its standard input.
+    pub fn end_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// SIGTERM.
+    pub fn stop(&self) {
+        self.send(Signal::TERM);
+    }
+
+    /// Any signal.
+    pub fn send(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a child has an id");
+        let _ = kill_process(pid, signal); // it may have ended already
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Finished {
+        let by = soon(PATIENCE);
+        let code = loop {
+            match self.child.try_wait().expect("a child can be waited for") {
+                Some(status) => break status.code(),
+                None if Clock::new().until(by).is_zero() => {
+                    let _ = self.child.kill();
+                    panic!("it did not end; it said {:#?}", self.seen);
+                }
+                None => mote::sys::worker::pause(Duration::from_millis(2)),
+            }
+        };
+        let stdout = self.stdout.take().expect("joined once").join().expect("it only reads");
+        self.seen.extend(self.lines.iter());
+        Finished { code, stderr: std::mem::take(&mut self.seen), stdout }
+    }
+
+    /// Tells it to stop and waits for its end.
+    pub fn stop_and_finish(self) -> Finished {
+        self.stop();
+        self.finish()
+    }
+}
+
+impl Drop for Agent {
+    /// No test leaves a process behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// The last ledger line; it must be balanced.
+    #[track_caller]
+    pub fn ledger(&self) -> Ledger {
+        let line =
+            self.lines().rev().find(|line| line.contains("ledger: ")).unwrap_or_else(|| panic!("no ledger in {self:#?}"));
+        Ledger::parse(line)
+    }
+
+    /// Lines of both outputs.
+    pub fn lines(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.stdout.lines().chain(self.stderr.iter().map(String::as_str))
+    }
+
+    /// Whether any line contains `words`.
+    pub fn says(&self, words: &str) -> bool {
+        self.lines().any(|line| line.contains(words))
+    }
+
+    /// Exit code 0, nothing lost, no panic.
+    #[track_caller]
+    pub fn assert_clean(&self) -> &Finished {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        assert!(!self.says("panic"), "{self:#?}");
+        self
+    }
+}
+
+/// The numbers of a ledger line.
+#[derive(Debug)]
+pub struct Ledger(String);
+
+impl Ledger {
+    #[track_caller]
+    fn parse(line: &str) -> Ledger {
+        let ledger = Ledger(line.to_owned());
+        for signal in ["traces", "logs"] {
+            let of = |name| ledger.of(signal, name);
+            assert_eq!(of("accepted") + of("restored"), of("sent") + of("memory") + of("spool") + of("dropped"), "{line}");
+        }
+        assert!(line.contains("; balanced "), "{line}");
+        ledger
+    }
+
+    /// A number of a signal's row; 0 for a reason that is not there.
+    pub fn of(&self, signal: &str, name: &str) -> u64 {
+        let row =
+            self.0.split(&format!("{signal} ")).nth(1).and_then(|rest| rest.split(';').next()).expect("the signal has a row");
+        let word = row.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        word.map_or(0, |number| number.parse().expect("a number"))
+    }
+}
+
+/// A folder of the test's own, empty.
+pub fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("the target folder can be written");
+    folder
+}
