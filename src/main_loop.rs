@@ -209,8 +209,9 @@ impl MainLoop {
         }
     }
 
-    /// Makes the spans that are still owed and saves the state. Telemetry that finds no room until `by` is dropped.
-    pub fn finish(&mut self, by: Instant) {
+    /// Makes the spans that are still owed and returns what should survive a restart. Telemetry that finds no room until `by` is
+    /// dropped.
+    pub fn finish(&mut self, by: Instant) -> Remembered {
         if let Some(parcel) = self.held.take()
             && let Err(parcel) = (self.hands.telemetry)(parcel, by)
         {
@@ -219,7 +220,7 @@ impl MainLoop {
         let reason = std::mem::take(&mut self.shutdown_reason);
         let effects = self.invocations.finish(&reason, &mut || self.random.id());
         self.act(effects);
-        (self.hands.save)(self.invocations.remembered());
+        self.invocations.remembered().clone()
     }
 
     fn take(&mut self, event: MainEvent) -> Option<Stop> {

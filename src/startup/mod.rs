@@ -138,12 +138,12 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     }
     gate.close(|| main_loop.drain(&events, by));
     main_loop.drain(&events, by);
-    main_loop.finish(by);
+    let remembered = main_loop.finish(by);
     drop(main_loop);
     drop(events_tx);
     pipelines.finish(by);
     deliver.finish(&clock, by);
-    state.save_clean();
+    state.save_clean(&remembered);
     Ok(close_books(&ledger, &stop, place))
 }
 

@@ -494,6 +494,18 @@ impl State {
     }
 
     fn save(&self, remembered: &Remembered) {
+        self.keep(remembered);
+        self.write(false);
+        log::debug!("state saved");
+    }
+
+    /// Says that this run ended in order.
+    pub fn save_clean(&self, remembered: &Remembered) {
+        self.keep(remembered);
+        self.write(true);
+    }
+
+    fn keep(&self, remembered: &Remembered) {
         let Remembered { arn, last_request_id, coldstart_request_id, last_log_request_id, last_oom_request_id, .. } =
             remembered.clone();
         *self.latest.borrow_mut() = state_file::State {
@@ -506,12 +518,6 @@ impl State {
             end_ms: remembered.end_ms,
             clean: false,
         };
-        self.write(false);
-    }
-
-    /// Says that this run ended in order.
-    pub fn save_clean(&self) {
-        self.write(true);
     }
 
     fn write(&self, clean: bool) {

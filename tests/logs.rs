@@ -1,0 +1,133 @@
+//! The communication server and the way of log lines.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use support::agent::{Agent, KEY, settings};
+use support::fake_http::{FakeServer, Reply, send};
+
+struct Stage {
+    agent: Agent,
+    intake: FakeServer,
+    port: SocketAddr,
+}
+
+fn stage(extra: &[(&'static str, &str)]) -> Stage {
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let mut env = settings();
+    env.extend([("DD_API_KEY", KEY.to_owned()), ("DD_LOGS_CONFIG_LOGS_DD_URL", intake.url())]);
+    env.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    let mut agent = Agent::start(&[], &env);
+    let port = agent.ready().communication.expect("it listens");
+    Stage { agent, intake, port }
+}
+
+impl Stage {
+    fn telemetry(&self, events: &Value) -> u16 {
+        send(self.port, "POST", "/lambda/logs", &[("Content-Type", "application/json")], events.to_string().as_bytes()).0
+    }
+
+    #[track_caller]
+    fn entries(self) -> Vec<Value> {
+        let finished = self.agent.stop_and_finish();
+        finished.assert_clean();
+        let entries = self.intake.records();
+        assert_eq!(finished.ledger().of("logs", "sent"), entries.len() as u64);
+        entries
+    }
+}
+
+fn function(time: &str, record: Value) -> Value {
+    json!({"time": time, "type": "function", "record": record})
+}
+
+#[test]
+fn a_flush_is_answered_when_what_came_before_has_arrived() {
+    let stage = stage(&[("DD_ENV", "prod"), ("DD_SERVICE", "Shop"), ("DD_TAGS", "team:web")]);
+    assert_eq!(stage.telemetry(&json!([function("2026-01-02T03:04:05.678Z", json!("hello\n"))])), 200);
+    assert_eq!(send(stage.port, "GET", "/lambda/flush", &[], b"").0, 200);
+    let post = stage.intake.so_far().pop().expect("delivered before the answer");
+    assert_eq!((post.header("dd-api-key"), post.header("dd-protocol")), (Some(KEY), Some("agent-json")));
+    assert_eq!((post.header("content-type"), post.header("content-encoding")), (Some("application/json"), Some("gzip")));
+    let expected = json!([{"signal": "logs", "message": "hello", "status": "info", "timestamp": 1_767_323_045_678_i64,
+        "hostname": "test-host", "service": "shop", "ddsource": "mote", "ddtags": "env:prod,team:web"}]);
+    assert_eq!(Value::from(post.records()), expected);
+    stage.agent.stop_and_finish().assert_clean();
+}
+
+#[test]
+fn bad_events_cost_their_batch_nothing_and_are_answered_200() {
+    let stage = stage(&[]);
+    let batch = json!([
+        function("2026-01-02T03:04:05.678Z", json!({"level": "ERROR", "message": "structured"})),
+        {"time": "2026-01-02T03:04:05.678Z", "type": "platform.brandNew", "record": {}},
+        {"time": 7, "type": "function", "record": "no time"},
+        "not an event",
+        function("2026-01-02T03:04:05.679Z", json!("plain")),
+    ]);
+    assert_eq!(stage.telemetry(&batch), 200);
+    assert_eq!(stage.telemetry(&json!({"not": "an array"})), 200);
+    let entries = stage.entries();
+    let messages: Vec<(&Value, &Value)> = entries.iter().map(|entry| (&entry["message"], &entry["status"])).collect();
+    let structured = json!("{\"level\":\"ERROR\",\"message\":\"structured\"}");
+    assert_eq!(messages, [(&structured, &json!("error")), (&json!("plain"), &json!("info"))]);
+}
+
+#[test]
+fn bodies_hold_a_thousand_entries_and_long_lines_are_cut() {
+    let stage = stage(&[]);
+    let lines: Vec<Value> = (0..2500).map(|n| function("2026-01-02T03:04:05.678Z", json!(format!("line {n}")))).collect();
+    assert_eq!(stage.telemetry(&Value::from(lines)), 200);
+    assert_eq!(stage.telemetry(&json!([function("2026-01-02T03:04:05.679Z", json!("é".repeat(600_000)))])), 200);
+    let finished = stage.agent.stop_and_finish();
+    finished.assert_clean();
+    let bodies: Vec<Vec<Value>> = stage.intake.so_far().iter().map(|post| post.records()).collect();
+    assert_eq!(bodies.iter().map(Vec::len).collect::<Vec<_>>(), [1000, 1000, 501]);
+    let long = bodies[2][500]["message"].as_str().unwrap();
+    assert!(long.len() <= 900_000 && long.ends_with("...TRUNCATED..."), "{} bytes", long.len());
+}
+
+#[test]
+fn blank_lines_are_filtered_and_logs_can_be_turned_off() {
+    let quiet = stage(&[("DD_LOGS_ENABLED", "false")]);
+    quiet.telemetry(&json!([function("2026-01-02T03:04:05.678Z", json!("hello"))]));
+    let finished = quiet.agent.stop_and_finish();
+    finished.assert_clean();
+    assert_eq!((finished.ledger().of("logs", "accepted"), finished.ledger().of("logs", "filtered")), (1, 1));
+    assert!(quiet.intake.so_far().is_empty());
+    let loud = stage(&[]);
+    loud.telemetry(&json!([
+        function("2026-01-02T03:04:05.678Z", json!(" \n")),
+        function("2026-01-02T03:04:05.678Z", json!("x"))
+    ]));
+    assert_eq!(loud.entries().len(), 1);
+}
+
+#[test]
+fn calls_of_client_libraries_are_answered() {
+    let stage = stage(&[]);
+    let call = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| send(stage.port, method, path, headers, body);
+    assert_eq!(call("GET", "/lambda/hello", &[], b"").0, 200);
+    assert_eq!(call("GET", "/unknown", &[], b"").0, 404);
+    let (status, head, _) = call(
+        "POST",
+        "/lambda/start-invocation",
+        &[],
+        br#"{"headers":{"X-Datadog-Trace-Id":"11","x-datadog-parent-id":"12","x-datadog-sampling-priority":"2"}}"#,
+    );
+    assert_eq!(status, 200);
+    assert!(head.contains("x-datadog-trace-id: 11") && head.contains("x-datadog-sampling-priority: 2"), "{head}");
+    let (_, head, _) = call("GET", "/trace-context", &[], b"");
+    assert!(head.contains("x-datadog-trace-id: 11") && head.contains("x-datadog-span-id: 12"), "{head}");
+    assert_eq!(call("POST", "/lambda/end-invocation", &[("x-datadog-span-id", "13")], b"{}").0, 200);
+    stage.agent.stop_and_finish().assert_clean();
+}
+
+#[test]
+fn a_body_of_one_entry_leaves_after_the_configured_wait() {
+    let stage = stage(&[("DD_LOGS_CONFIG_BATCH_WAIT", "0.01")]);
+    stage.telemetry(&json!([function("2026-01-02T03:04:05.678Z", json!("hello"))]));
+    assert_eq!(stage.intake.next().records().len(), 1);
+    stage.agent.stop_and_finish().assert_clean();
+}

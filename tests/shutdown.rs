@@ -1,0 +1,154 @@
+//! Shutdown: inside its deadline whatever the intake does, with a ledger that tells what became of every record.
+//!
+//! Deadlines are settings here; that the process ends at all within a generous guard shows that it does not wait for the other side,
+//! whose silence has no end.
+
+mod support;
+
+use rustix::process::Signal;
+use support::agent::{Agent, Finished, KEY, folder, settings};
+use support::fake_http::{FakeServer, Reply, dead_url, send};
+use support::msgpack::v04_trace;
+
+const MSGPACK: (&str, &str) = ("Content-Type", "application/msgpack");
+
+fn start(intake: &str, extra: &[(&'static str, &str)]) -> Agent {
+    let mut env = settings();
+    env.extend([
+        ("DD_API_KEY", KEY.to_owned()),
+        ("DD_APM_DD_URL", intake.to_owned()),
+        ("DD_LOGS_CONFIG_LOGS_DD_URL", intake.to_owned()),
+    ]);
+    env.extend([("DD_SHUTDOWN_TIMEOUT", "0.3".to_owned()), ("DD_FORWARDER_BACKOFF_BASE", "0.01".to_owned())]);
+    env.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    Agent::start(&[], &env)
+}
+
+/// Sends three spans and a log line, then SIGTERM.
+fn fed_and_stopped(mut agent: Agent) -> Finished {
+    let ports = agent.ready();
+    assert_eq!(send(ports.traces.unwrap(), "PUT", "/v0.4/traces", &[MSGPACK], &v04_trace(1, 3)).0, 200);
+    let batch = br#"[{"time":"2026-01-02T03:04:05.678Z","type":"function","record":"hello"}]"#;
+    assert_eq!(send(ports.communication.unwrap(), "POST", "/lambda/logs", &[], batch).0, 200);
+    agent.stop_and_finish()
+}
+
+#[track_caller]
+fn check_lost(finished: &Finished) {
+    assert_eq!(finished.code, Some(75), "{finished:#?}");
+    let ledger = finished.ledger();
+    assert_eq!((ledger.of("traces", "shutdown"), ledger.of("logs", "shutdown")), (3, 1), "{finished:#?}");
+    assert!(finished.says("lost=4"), "{finished:#?}");
+}
+
+#[test]
+fn a_dead_intake() {
+    check_lost(&fed_and_stopped(start(&dead_url(), &[])));
+}
+
+#[test]
+fn an_intake_that_never_answers() {
+    let intake = FakeServer::start(|_| Reply::Silence);
+    check_lost(&fed_and_stopped(start(&intake.url(), &[])));
+}
+
+#[test]
+fn an_intake_that_hangs_up() {
+    let intake = FakeServer::start(|_| Reply::Hangup);
+    check_lost(&fed_and_stopped(start(&intake.url(), &[])));
+}
+
+#[test]
+fn an_intake_that_answers_500() {
+    let intake = FakeServer::start(|_| Reply::status(500));
+    check_lost(&fed_and_stopped(start(&intake.url(), &[])));
+    assert!(2 < intake.so_far().len(), "it was tried again");
+}
+
+#[test]
+fn an_intake_that_recovers_gets_everything_once() {
+    let tries = std::sync::atomic::AtomicUsize::new(0);
+    let intake = FakeServer::start(move |_| {
+        let tries = tries.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Reply::status(if tries < 4 { 503 } else { 202 })
+    });
+    let finished = fed_and_stopped(start(&intake.url(), &[("DD_SHUTDOWN_TIMEOUT", "60")]));
+    finished.assert_clean();
+    assert_eq!((finished.ledger().of("traces", "sent"), finished.ledger().of("logs", "sent")), (3, 1));
+}
+
+#[test]
+fn an_intake_that_asks_for_a_pause_gets_one() {
+    let intake = FakeServer::start(|_| Reply::Answer(429, vec![("Retry-After", "50".to_owned())], String::new()));
+    check_lost(&fed_and_stopped(start(&intake.url(), &[])));
+    assert_eq!(intake.so_far().len(), 2, "one try a body");
+}
+
+#[test]
+fn an_intake_that_refuses_for_good_is_not_tried_again_and_not_a_loss_of_ours() {
+    let intake = FakeServer::start(|_| Reply::status(400));
+    let finished = fed_and_stopped(start(&intake.url(), &[]));
+    finished.assert_clean();
+    assert_eq!((finished.ledger().of("traces", "refused"), finished.ledger().of("logs", "refused")), (3, 1));
+    assert_eq!(intake.so_far().len(), 2);
+}
+
+#[test]
+fn a_redirect_is_not_followed_with_the_key() {
+    let elsewhere = FakeServer::start(|_| Reply::status(202));
+    let target = elsewhere.url();
+    let intake = FakeServer::start(move |_| Reply::Answer(307, vec![("Location", target.clone())], String::new()));
+    let finished = fed_and_stopped(start(&intake.url(), &[]));
+    assert_eq!(finished.ledger().of("traces", "refused"), 3);
+    assert!(elsewhere.so_far().is_empty());
+}
+
+#[test]
+fn a_refused_key_holds_the_data_until_another_is_there() {
+    let file = folder("new-key").join("key");
+    std::fs::write(&file, "00000000000000000000000000000000\n").unwrap();
+    let intake = FakeServer::start(|seen| Reply::status(if seen.header("dd-api-key") == Some(KEY) { 202 } else { 403 }));
+    let mut env = settings();
+    env.extend([("DD_API_KEY_FILE", file.to_str().unwrap().to_owned()), ("DD_APM_DD_URL", intake.url())]);
+    env.push(("DD_SHUTDOWN_TIMEOUT", "60".to_owned()));
+    let mut agent = Agent::start(&[], &env);
+    let port = agent.ready().traces.unwrap();
+    send(port, "PUT", "/v0.4/traces", &[MSGPACK], &v04_trace(1, 3));
+    agent.line_with("the API key was refused");
+    std::fs::write(&file, format!("{KEY}\n")).unwrap();
+    agent.send(Signal::HUP);
+    agent.line_with("settings were read again");
+    let finished = agent.stop_and_finish();
+    finished.assert_clean();
+    assert_eq!(finished.ledger().of("traces", "sent"), 3);
+    assert_eq!(intake.so_far().len(), 2, "refused once, taken once");
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let intake = FakeServer::start(|_| Reply::Silence);
+    let mut agent = start(&intake.url(), &[("DD_SHUTDOWN_TIMEOUT", "3600"), ("DD_FORWARDER_TIMEOUT", "3600")]);
+    let port = agent.ready().traces.unwrap();
+    send(port, "PUT", "/v0.4/traces", &[MSGPACK], &v04_trace(1, 3));
+    agent.stop();
+    agent.line_with("stopping: ");
+    agent.stop();
+    assert_eq!(agent.finish().code, Some(143));
+}
+
+#[test]
+fn memory_for_what_waits_is_bounded_and_the_oldest_goes_first() {
+    let mut agent =
+        start(&dead_url(), &[("DD_MAX_MEMORY", "1MiB"), ("DD_COMPRESSION_LEVEL", "0"), ("DD_LOGS_CONFIG_BATCH_WAIT", "0")]);
+    let port = agent.ready().communication.unwrap();
+    let record = "x".repeat(50_000);
+    let batch = format!(r#"[{{"time":"2026-01-02T03:04:05.678Z","type":"function","record":"{record}"}}]"#);
+    let mut accepted = 0;
+    while accepted < 40 {
+        accepted += u64::from(send(port, "POST", "/lambda/logs", &[], batch.as_bytes()).0 == 200);
+    }
+    let finished = agent.stop_and_finish();
+    let ledger = finished.ledger();
+    assert_eq!((finished.code, ledger.of("logs", "accepted")), (Some(75), 40), "{finished:#?}");
+    assert!(30 <= ledger.of("logs", "spool_full") && 1 <= ledger.of("logs", "shutdown"), "{finished:#?}");
+}

@@ -1,0 +1,147 @@
+//! The trace agent: what tracers are answered, and that what they sent arrives.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use support::agent::{Agent, KEY, settings};
+use support::fake_http::{FakeServer, Reply, send};
+use support::msgpack::v04_trace;
+
+const MSGPACK: (&str, &str) = ("Content-Type", "application/msgpack");
+
+struct Stage {
+    agent: Agent,
+    intake: FakeServer,
+    port: SocketAddr,
+}
+
+fn stage(extra: &[(&'static str, &str)]) -> Stage {
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let mut env = settings();
+    env.extend([("DD_API_KEY", KEY.to_owned()), ("DD_APM_DD_URL", intake.url())]);
+    env.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
+    let mut agent = Agent::start(&[], &env);
+    let port = agent.ready().traces.expect("the trace agent listens");
+    Stage { agent, intake, port }
+}
+
+impl Stage {
+    /// Stops the agent and returns the spans that arrived, as many as the ledger says.
+    #[track_caller]
+    fn spans(self) -> Vec<Value> {
+        let finished = self.agent.stop_and_finish();
+        finished.assert_clean();
+        let spans = self.intake.records();
+        assert_eq!(finished.ledger().of("traces", "sent"), spans.len() as u64);
+        spans
+    }
+}
+
+/// A golden request of the reference.
+fn fixture(path: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/fixtures/{path}", env!("CARGO_MANIFEST_DIR"))).expect("the fixture is there")
+}
+
+#[test]
+fn every_version_is_taken_with_put_and_post_and_arrives() {
+    let stage = stage(&[]);
+    for method in ["PUT", "POST"] {
+        let (status, head, body) =
+            send(stage.port, method, "/v0.4/traces", &[MSGPACK], &fixture("decode/traces_v04/two_spans.bin"));
+        assert_eq!((status, body.as_str()), (200, "{\"rate_by_service\":{\"service:,env:\":1}}\n"));
+        assert!(head.contains("datadog-agent-state: ") && head.contains("datadog-agent-version: "), "{head}");
+        let (status, _, body) =
+            send(stage.port, method, "/v0.3/traces", &[MSGPACK], &fixture("decode/traces_v04/two_spans.bin"));
+        assert_eq!((status, body.as_str()), (200, "OK\n"));
+        assert_eq!(send(stage.port, method, "/v0.5/traces", &[MSGPACK], &fixture("decode/traces_v05/two_spans.bin")).0, 200);
+    }
+    let spans = stage.spans();
+    assert_eq!(spans.len(), 12);
+    assert!(spans.iter().all(|span| span["trace_id"] == json!(1_234_605_616_436_508_552_u64)));
+    assert_eq!(spans.iter().filter(|span| span["name"] == "web.request").count(), 6);
+}
+
+#[test]
+fn json_is_taken_where_the_reference_takes_it() {
+    let stage = stage(&[]);
+    let body =
+        br#"[[{"service":"s","name":"n","resource":"r","trace_id":18446744073709551615,"span_id":2,"start":1700000000000000000,
+        "duration":5,"meta":{"k":"v"},"metrics":{"m":1.5}}]]"#;
+    assert_eq!(send(stage.port, "POST", "/v0.4/traces", &[("Content-Type", "application/json")], body).0, 200);
+    let spans = stage.spans();
+    assert_eq!(spans[0]["trace_id"], json!(u64::MAX));
+    assert_eq!((&spans[0]["meta"]["k"], &spans[0]["metrics"]["m"]), (&json!("v"), &json!(1.5)));
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_told_and_costs_nothing_else() {
+    let stage = stage(&[("DD_MAX_MEMORY", "8MiB")]);
+    let put = |path: &str, headers: &[(&str, &str)], body: &[u8]| send(stage.port, "PUT", path, headers, body);
+    assert_eq!(put("/v0.4/traces", &[MSGPACK], b"\xa1x").0, 400);
+    assert_eq!(put("/v0.4/traces", &[MSGPACK], b"\x91\x91\x81\xa8trace").2, "unexpected-eof\n");
+    assert_eq!(put("/v0.4/traces", &[("Content-Type", "application/json")], b"{").0, 400);
+    assert_eq!(put("/v0.5/traces", &[MSGPACK], b"\x92\x90\x91\x91\x9c\x01\x01\x01\x01\x01\x01\x01\x01\x00\x80\x80\x01").0, 400);
+    let (status, _, body) = put("/v0.4/traces", &[MSGPACK], &vec![0; 3 * 1024 * 1024]);
+    assert_eq!((status, body.as_str()), (413, "payload-too-large\n"));
+    assert_eq!(put("/v0.9/traces", &[MSGPACK], b"").2, "404 page not found\n");
+    assert_eq!(put("/v0.4/traces", &[MSGPACK, ("Sec-Fetch-Site", "cross-site")], &v04_trace(1, 1)).0, 403);
+    assert_eq!(put("/v0.4/traces", &[MSGPACK], &v04_trace(1, 3)).0, 200);
+    assert_eq!(stage.spans().len(), 3);
+}
+
+#[test]
+fn an_empty_request_is_fine_and_sends_nothing() {
+    let stage = stage(&[]);
+    assert_eq!(send(stage.port, "PUT", "/v0.4/traces", &[MSGPACK], b"\x90").0, 200);
+    assert_eq!(send(stage.port, "PUT", "/v0.3/services", &[MSGPACK], b"anything").2, "OK\n");
+    assert!(stage.intake.so_far().is_empty());
+    assert!(stage.spans().is_empty());
+}
+
+#[test]
+fn a_trace_with_an_impossible_id_is_refused_alone_and_counted() {
+    let mut stage = stage(&[]);
+    let mut body = v04_trace(7, 2);
+    body[0] = 0x92;
+    body.extend_from_slice(&v04_trace(0, 3)[1..]); // trace id 0
+    assert_eq!(send(stage.port, "PUT", "/v0.4/traces", &[MSGPACK], &body).0, 200);
+    stage.agent.send(rustix::process::Signal::USR1);
+    let line = stage.agent.line_with("ledger: ");
+    assert!(line.contains("traces accepted=5") && line.contains("malformed=3"), "{line}");
+    assert_eq!(stage.spans().len(), 2);
+}
+
+#[test]
+fn rates_are_sent_again_only_to_who_does_not_have_them() {
+    let stage = stage(&[]);
+    let version =
+        |value| send(stage.port, "PUT", "/v0.4/traces", &[MSGPACK, ("Datadog-Rates-Payload-Version", value)], b"\x90");
+    let (_, head, body) = version("");
+    assert!(head.contains("datadog-rates-payload-version: 1") && body.contains("rate_by_service"));
+    assert_eq!(version("1").2, "{}");
+    stage.spans();
+}
+
+#[test]
+fn tags_host_and_env_of_the_agent_are_on_what_arrives() {
+    let stage = stage(&[("DD_ENV", "prod"), ("DD_TAGS", "team:web")]);
+    send(stage.port, "PUT", "/v0.4/traces", &[MSGPACK, ("Datadog-Meta-Lang", "python")], &v04_trace(1, 1));
+    let spans = stage.spans();
+    assert_eq!(spans[0]["agent"], json!({"hostname": "test-host", "env": "prod", "version": env!("CARGO_PKG_VERSION")}));
+    assert_eq!((&spans[0]["tracer"]["language"], &spans[0]["meta"]["team"]), (&json!("python"), &json!("web")));
+}
+
+#[test]
+fn a_large_request_is_split_into_bodies_that_the_intake_takes() {
+    let stage = stage(&[("DD_MAX_MEMORY", "64MiB")]);
+    let resource = "x".repeat(4_000);
+    let trace = |id| json!([{"service": "s", "name": "n", "resource": resource, "trace_id": id, "span_id": 1, "meta": {"a": resource}}]);
+    let body = Value::from((1..=800).map(trace).collect::<Vec<_>>()).to_string();
+    assert_eq!(send(stage.port, "PUT", "/v0.4/traces", &[("Content-Type", "application/json")], body.as_bytes()).0, 200);
+    let finished = stage.agent.stop_and_finish();
+    finished.assert_clean();
+    let bodies = stage.intake.so_far();
+    assert!(bodies.iter().all(|body| body.plain().len() <= 3_200_000) && 2 <= bodies.len());
+    assert_eq!(bodies.iter().flat_map(|body| body.records()).count(), 800);
+}
