@@ -180,10 +180,12 @@ pub fn trace_http(config: &Config, memory: Memory) -> http::Limits {
     }
 }
 
-/// Limits of the communication server: fewer connections, since tiny_http cannot bound a header line by itself.
+/// Limits of the communication server: fewer connections, since tiny_http cannot bound a header line by itself, and the same time
+/// for idle ones as for a header, since it cannot tell them apart.
 pub fn lambda_http(config: &Config) -> http::Limits {
     http::Limits {
         connections_max: 16,
+        idle_time: at_least_a_moment(config.receiver_timeout),
         body_bytes_max: 6 * 1024 * 1024,
         header_time: at_least_a_moment(config.receiver_timeout),
         body_time: at_least_a_moment(config.receiver_timeout),

@@ -3,7 +3,7 @@
 use crate::support::wait::soon;
 use mote::sys::clock::Clock;
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -21,9 +21,15 @@ pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 pub struct Agent {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
-    seen: Vec<String>,
-    stdout: Option<thread::JoinHandle<String>>,
+    lines: Receiver<(Stream, String)>,
+    seen: Vec<(Stream, String)>,
+}
+
+/// Where a line was written. Inside Lambda the agent's own lines go to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stream {
+    Stdout,
+    Stderr,
 }
 
 /// What was left of it.
@@ -70,14 +76,13 @@ impl Agent {
         let mut child = command.spawn().expect("the program can be started");
         let (sender, lines) = channel();
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
-        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line))));
-        let mut stdout = child.stdout.take().expect("piped");
-        let stdout = thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stdout.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
+        let from_stdout = sender.clone();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).for_each(|line| drop(sender.send((Stream::Stderr, line)))));
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).for_each(|line| drop(from_stdout.send((Stream::Stdout, line))))
         });
-        Agent { stdin: child.stdin.take(), child, lines, seen: Vec::new(), stdout: Some(stdout) }
+        Agent { stdin: child.stdin.take(), child, lines, seen: Vec::new() }
     }
 
     /// The process.
@@ -85,25 +90,35 @@ impl Agent {
         self.child.id()
     }
 
+    /// Resident memory in bytes; `None` where it cannot be told, or is the emulator's.
+    pub fn memory(&self) -> Option<usize> {
+        if std::env::var("TEST_RUNNER").is_ok_and(|runner| !runner.is_empty()) {
+            return None;
+        }
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.split_whitespace().next()?.parse::<usize>().ok()? * 1024)
+    }
+
     /// Waits for the readiness line.
     pub fn ready(&mut self) -> Ports {
         let line = self.line_with("ready: ");
         let port = |name: &str| {
             let word = line.split_whitespace().find_map(|word| word.strip_prefix(name)).expect("the line names it");
-            word.trim_end_matches('"').parse().ok()
+            word.trim_end_matches(['"', '}']).parse().ok()
         };
         Ports { communication: port("communication="), traces: port("traces=") }
     }
 
-    /// Waits for a line on stderr that contains `words`.
+    /// Waits for a line that contains `words`.
     pub fn line_with(&mut self, words: &str) -> String {
-        if let Some(line) = self.seen.iter().find(|line| line.contains(words)) {
+        if let Some((_, line)) = self.seen.iter().find(|(_, line)| line.contains(words)) {
             return line.clone();
         }
         loop {
             match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) => {
-                    self.seen.push(line.clone());
+                Ok((stream, line)) => {
+                    self.seen.push((stream, line.clone()));
                     if line.contains(words) {
                         return line;
                     }
@@ -147,9 +162,10 @@ impl Agent {
                 None => mote::sys::worker::pause(Duration::from_millis(2)),
             }
         };
-        let stdout = self.stdout.take().expect("joined once").join().expect("it only reads");
-        self.seen.extend(self.lines.iter());
-        Finished { code, stderr: std::mem::take(&mut self.seen), stdout }
+        self.seen.extend(self.lines.iter()); // to the end of both streams
+        let of = |stream| self.seen.iter().filter(move |(from, _)| *from == stream).map(|(_, line)| line.clone());
+        let (stderr, stdout) = (of(Stream::Stderr).collect(), of(Stream::Stdout).map(|line| line + "\n").collect());
+        Finished { code, stderr, stdout }
     }
 
     /// Tells it to stop and waits for its end.

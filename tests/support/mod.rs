@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod fake_http;
+pub mod fake_lambda;
 pub mod hostile_clients;
 pub mod http_stage;
 pub mod msgpack;

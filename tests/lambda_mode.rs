@@ -1,0 +1,256 @@
+//! Inside Lambda: the agent asks for the next event when the data of the last one have left, and no failure of its own fails the
+//! function.
+
+mod support;
+
+use serde_json::{Value, json};
+use std::net::{SocketAddr, TcpListener};
+use support::agent::{Agent, Finished, KEY, folder};
+use support::fake_http::{FakeServer, Reply, dead_url, send};
+use support::fake_lambda::{ARN, FakeLambda, Manners, done, line, line_before_start, started, telemetry};
+use support::msgpack::v04_trace;
+
+const MSGPACK: (&str, &str) = ("Content-Type", "application/msgpack");
+
+struct Stage {
+    agent: Agent,
+    lambda: FakeLambda,
+    intake: FakeServer,
+}
+
+fn env(lambda: &FakeLambda, intake: &str, extra: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    let mut env = vec![
+        ("AWS_LAMBDA_RUNTIME_API", lambda.host()),
+        ("AWS_LAMBDA_FUNCTION_NAME", "Shop".to_owned()),
+        ("AWS_REGION", "eu-west-1".to_owned()),
+        ("DD_COMMUNICATION_PORT", "0".to_owned()),
+        ("DD_APM_RECEIVER_PORT", "0".to_owned()),
+        ("DD_API_KEY", KEY.to_owned()),
+        ("DD_APM_DD_URL", intake.to_owned()),
+        ("DD_LOGS_CONFIG_LOGS_DD_URL", intake.to_owned()),
+    ];
+    for (name, value) in extra {
+        env.retain(|(known, _)| known != name);
+        env.push((name, (*value).to_owned()));
+    }
+    env
+}
+
+fn stage_with(name: &str, manners: Manners, intake: FakeServer, extra: &[(&'static str, &str)]) -> Stage {
+    let lambda = FakeLambda::start(manners);
+    let state = folder(name);
+    let mut env = env(&lambda, &intake.url(), extra);
+    env.push(("DD_RUN_PATH", state.to_str().unwrap().to_owned()));
+    Stage { agent: Agent::start(&[], &env), lambda, intake }
+}
+
+fn stage(name: &str) -> Stage {
+    stage_with(name, Manners::default(), FakeServer::start(|_| Reply::status(202)), &[])
+}
+
+/// The address that the platform is told to deliver telemetry to, as seen from outside the sandbox.
+fn communication(subscription: &support::fake_http::Seen) -> SocketAddr {
+    let body: Value = serde_json::from_slice(&subscription.body).unwrap();
+    let uri = body["destination"]["URI"].as_str().unwrap();
+    let port = uri.strip_prefix("http://sandbox.localdomain:").and_then(|rest| rest.strip_suffix("/lambda/logs")).unwrap();
+    SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()))
+}
+
+/// A deadline so far away that it plays no part.
+const FAR: i64 = 600_000;
+
+#[track_caller]
+fn assert_ok(finished: &Finished) {
+    assert_eq!(finished.code, Some(0), "{finished:#?}");
+    assert!(!finished.says("panic"), "{finished:#?}");
+}
+
+#[test]
+fn registration_and_subscription_are_as_the_platform_wants_them() {
+    let Stage { agent, lambda, .. } = stage("register");
+    let register = lambda.call();
+    assert_eq!(register.header("lambda-extension-name"), Some("mote"));
+    assert_eq!(register.header("lambda-extension-accept-feature"), Some("accountId"));
+    assert_eq!(register.body, br#"{"events":["INVOKE","SHUTDOWN"]}"#);
+    let subscribe = lambda.call();
+    assert_eq!(subscribe.header("lambda-extension-identifier"), Some("id-1"));
+    let body: Value = serde_json::from_slice(&subscribe.body).unwrap();
+    assert_eq!((&body["schemaVersion"], &body["types"]), (&json!("2022-12-13"), &json!(["platform", "function", "extension"])));
+    assert_eq!(body["buffering"], json!({"maxItems": 1000, "maxBytes": 262_144, "timeoutMs": 25}));
+    // The listener is up before the subscription asks for telemetry.
+    assert_eq!(send(communication(&subscribe), "GET", "/lambda/hello", &[], b"").0, 200);
+    lambda.wait_asked();
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+}
+
+#[test]
+fn the_data_of_an_invocation_leave_before_the_next_is_asked_for() {
+    let Stage { agent, lambda, intake } = stage("flush");
+    lambda.call();
+    let port = communication(&lambda.call());
+    for id in ["r-1", "r-2"] {
+        lambda.wait_asked();
+        lambda.invoke(id, FAR);
+        telemetry(port, &[started(id), line("work"), line_before_start("early")]);
+        assert!(!lambda.has_asked(), "the invocation is still running");
+        telemetry(port, &[done(id, "success")]);
+        lambda.wait_asked();
+        let entries = intake.records();
+        let texts: Vec<&str> = entries.iter().filter_map(|entry| entry["message"]["message"].as_str()).collect();
+        let (start, end) = (format!("START RequestId: {id} Version: $LATEST"), format!("END RequestId: {id}"));
+        assert_eq!(texts, ["early", &start, "work", &end], "delivered before the question");
+        for entry in &entries {
+            assert_eq!((&entry["ddsource"], &entry["hostname"]), (&json!("lambda"), &json!(ARN.to_ascii_lowercase())));
+            assert_eq!(entry["message"]["lambda"]["arn"], ARN.to_ascii_lowercase());
+        }
+        assert_eq!(entries[2]["message"]["lambda"]["request_id"], id);
+        lambda.answer(Reply::Hangup); // the platform may fail for a moment
+    }
+    lambda.wait_asked();
+    lambda.shutdown(2_000);
+    let finished = agent.finish();
+    assert_ok(&finished);
+    assert_eq!((finished.ledger().of("logs", "sent"), finished.ledger().of("logs", "dropped")), (8, 0));
+}
+
+#[test]
+fn announced_invocations_get_their_span_with_the_tracers_ids() {
+    let Stage { agent, lambda, intake } = stage("announced");
+    lambda.call();
+    let port = communication(&lambda.call());
+    lambda.wait_asked();
+    lambda.invoke("r-1", FAR);
+    let event = br#"{"headers":{"x-datadog-trace-id":"11","x-datadog-parent-id":"12","x-datadog-sampling-priority":"1"}}"#;
+    assert_eq!(send(port, "POST", "/lambda/start-invocation", &[], event).0, 200);
+    let end = [("x-datadog-span-id", "13"), ("x-datadog-invocation-error", "true"), ("x-datadog-invocation-error-msg", "boom")];
+    assert_eq!(send(port, "POST", "/lambda/end-invocation", &end, b"{}").0, 200);
+    telemetry(port, &[started("r-1"), done("r-1", "error")]);
+    lambda.wait_asked();
+    let records = intake.records();
+    let span = records.iter().find(|record| record["signal"] == "traces").expect("its span has left");
+    assert_eq!((&span["name"], &span["resource"]), (&json!("aws.lambda"), &json!("Shop")));
+    assert_eq!((&span["trace_id"], &span["span_id"], &span["parent_id"]), (&json!(11), &json!(13), &json!(12)));
+    assert_eq!(
+        (&span["error"], &span["meta"]["error.msg"], &span["chunk"]["priority"]),
+        (&json!(1), &json!("boom"), &json!(1))
+    );
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+}
+
+#[test]
+fn without_telemetry_the_deadline_or_the_library_ends_an_invocation() {
+    for manners in [Manners { subscribe: 403, ..Manners::default() }, Manners { subscribe: 202, ..Manners::default() }] {
+        let intake = FakeServer::start(|_| Reply::status(202));
+        let Stage { agent, lambda, .. } = stage_with("telemetry-less", manners, intake, &[]);
+        lambda.call();
+        let port = communication(&lambda.call());
+        lambda.wait_asked();
+        lambda.invoke("r-1", 40);
+        lambda.wait_asked(); // the deadline was near
+        lambda.invoke("r-2", FAR);
+        while !lambda.has_asked() {
+            // The call may overtake the event that it ends.
+            assert_eq!(send(port, "POST", "/lambda/end-invocation", &[], b"{}").0, 200);
+        }
+        lambda.shutdown(2_000);
+        assert_ok(&agent.finish());
+    }
+}
+
+#[test]
+fn an_intake_that_is_dead_or_silent_costs_the_function_a_bounded_time() {
+    for silent in [true, false] {
+        let intake = FakeServer::start(move |_| if silent { Reply::Silence } else { Reply::status(500) });
+        let extra = [("DD_FLUSH_TIMEOUT", "0.1"), ("DD_SHUTDOWN_TIMEOUT", "0.2")];
+        let Stage { agent, lambda, .. } = stage_with("silent", Manners::default(), intake, &extra);
+        lambda.call();
+        let port = communication(&lambda.call());
+        for id in ["r-1", "r-2"] {
+            lambda.wait_asked();
+            lambda.invoke(id, FAR);
+            telemetry(port, &[started(id), line("work"), done(id, "success")]);
+        }
+        lambda.wait_asked();
+        lambda.shutdown(2_000);
+        let finished = agent.finish();
+        assert_ok(&finished);
+        assert_eq!(finished.ledger().of("logs", "shutdown"), 6, "{finished:#?}");
+    }
+}
+
+#[test]
+fn a_refused_registration_is_the_one_failure_that_ends_the_process() {
+    let lambda = FakeLambda::start(Manners { register: 500, ..Manners::default() });
+    let finished = Agent::start(&[], &env(&lambda, &dead_url(), &[])).finish();
+    assert_eq!(finished.code, Some(69));
+    assert!(finished.says("mote: the Lambda API did not register the agent: status 500: "), "{finished:?}");
+}
+
+#[test]
+fn without_a_key_the_agent_registers_and_only_answers_next() {
+    let lambda = FakeLambda::start(Manners::default());
+    let agent = Agent::start(&[], &env(&lambda, &dead_url(), &[("DD_API_KEY", "")]));
+    assert!(lambda.call().path.ends_with("/register"));
+    for id in ["r-1", "r-2"] {
+        lambda.wait_asked();
+        lambda.invoke(id, FAR);
+    }
+    lambda.wait_asked();
+    lambda.shutdown(2_000);
+    let finished = agent.finish();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(finished.lines().filter(|line| line.contains("no API key")).count(), 1, "{finished:?}");
+}
+
+#[test]
+fn taken_ports_and_bad_settings_do_not_fail_the_function() {
+    let taken = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let lambda = FakeLambda::start(Manners::default());
+    let extra = [
+        ("DD_COMMUNICATION_PORT", port.as_str()),
+        ("DD_APM_RECEIVER_PORT", &port),
+        ("DD_SITE", "a b"),
+        ("DD_MAX_MEMORY", "much"),
+    ];
+    let agent = Agent::start(&[], &env(&lambda, &dead_url(), &extra));
+    assert!(lambda.call().path.ends_with("/register"));
+    lambda.wait_asked();
+    lambda.invoke("r-1", 30);
+    lambda.wait_asked();
+    lambda.shutdown(2_000);
+    let finished = agent.finish();
+    assert_ok(&finished);
+    assert!(
+        finished.says("DD_SITE: `a b` is not a site") && finished.says("the communication server cannot listen"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn when_the_platform_stops_answering_the_agent_ends_by_itself() {
+    let lambda = FakeLambda::start(Manners::default());
+    let agent = Agent::start(&[], &env(&lambda, &dead_url(), &[]));
+    lambda.call();
+    lambda.wait_asked();
+    lambda.answer(Reply::status(500));
+    assert_ok(&agent.finish());
+}
+
+#[test]
+fn spans_of_a_tracer_leave_at_the_end_of_the_invocation() {
+    let Stage { mut agent, lambda, intake } = stage("tracer");
+    lambda.call();
+    let communication = communication(&lambda.call());
+    let port = agent.ready().traces.unwrap();
+    lambda.wait_asked();
+    lambda.invoke("r-1", FAR);
+    assert_eq!(send(port, "PUT", "/v0.4/traces", &[MSGPACK], &v04_trace(1, 3)).0, 200);
+    telemetry(communication, &[started("r-1"), done("r-1", "success")]);
+    lambda.wait_asked();
+    assert_eq!(intake.records().iter().filter(|record| record["signal"] == "traces").count(), 3);
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+}
