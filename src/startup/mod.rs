@@ -4,8 +4,11 @@
 //! receivers before senders), communication server with the restored state, trace agent, and the invocation loop on this thread.
 //! Shutdown is the reverse: sources close, pipelines drain, posters post until the deadline.
 
+mod hands;
+mod lambda;
 mod parts;
 mod plan;
+mod state;
 
 use crate::commands;
 use crate::config;
@@ -24,13 +27,13 @@ use crate::model::api_key::KeyState;
 use crate::model::invocation::Event;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
+use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
-use crate::startup::parts::LambdaSide;
 use crate::startup::parts::Pipelines;
 use crate::startup::parts::Servers;
-use crate::startup::parts::State;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
+use crate::startup::state::State;
 use crate::sys::clock::Clock;
 use crate::sys::gate::Gate;
 use crate::sys::inbox::Sender;
@@ -121,8 +124,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let mut random = Random::from_system();
     let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
     let reload = reloader(args.clone(), env.clone(), aws.clone(), place, key.clone(), clock);
-    let hands = parts::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, Box::new(reload));
-    let host = parts::host(config, lambda.as_ref());
+    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, Box::new(reload));
+    let host = hands::host(config, lambda.as_ref());
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals, exits: &exits });
 

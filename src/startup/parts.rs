@@ -1,10 +1,7 @@
 //! The parts of the agent as values: how each is put together, and how it is taken apart again.
 
-use crate::config::AwsEnv;
 use crate::config::Config;
 use crate::config::EventsFrom;
-use crate::config::Loaded;
-use crate::config::Origin;
 use crate::config::OutTo;
 use crate::config::RunArgs;
 use crate::deliver::Endpoint;
@@ -13,13 +10,9 @@ use crate::deliver::LocalSink;
 use crate::deliver::Poster;
 use crate::deliver::Target;
 use crate::encode::info;
-use crate::encode::lambda_api as lambda_requests;
 use crate::errors::StartError;
-use crate::main_loop::Hands;
-use crate::main_loop::Host;
 use crate::main_loop::MainEvent;
 use crate::model::api_key::KeyHandle;
-use crate::model::invocation::Remembered;
 use crate::model::trace::TracePayload;
 use crate::out::Format;
 use crate::out::Out;
@@ -33,8 +26,6 @@ use crate::sources::events;
 use crate::sources::http::Service;
 use crate::sources::http::blocking;
 use crate::sources::http::tiny;
-use crate::sources::lambda_api::Extension;
-use crate::sources::lambda_api::LambdaApi;
 use crate::sources::lambda_http::LambdaHandler;
 use crate::sources::lambda_http::OnFlush;
 use crate::sources::trace_http;
@@ -45,27 +36,18 @@ use crate::spool::Kind;
 use crate::spool::Queue;
 use crate::spool::Room;
 use crate::spool::WhenFull;
-use crate::spool::state as state_file;
 use crate::startup::plan;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::sys::clock::Clock;
 use crate::sys::digest::sha256_hex;
 use crate::sys::gate::Gate;
-use crate::sys::inbox::Inbox;
-use crate::sys::inbox::Parcel;
 use crate::sys::inbox::Sender;
-use crate::sys::inbox::channel;
 use crate::sys::ledger::Ledger;
-use crate::sys::ledger::Reason;
-use crate::sys::ledger::Signal;
-use crate::sys::logger;
 use crate::sys::memory::Budget;
 use crate::sys::net::Client;
 use crate::sys::net::Reuse;
 use crate::sys::random::Random;
-use std::cell::RefCell;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::io::BufRead;
@@ -74,11 +56,7 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
-use std::path::Path;
-use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 use std::time::Instant;
 
 /// Queues and the threads that post what they hold.
@@ -118,7 +96,8 @@ impl Deliver {
         Ok(Deliver { traces: poster("post-traces", target(traces_url)?)?, logs: poster("post-logs", target(logs_url)?)? })
     }
 
-    fn queues(&self) -> [Arc<Queue>; 2] {
+    /// The queues, traces first.
+    pub fn queues(&self) -> [Arc<Queue>; 2] {
         [&self.traces, &self.logs].map(|poster| Arc::clone(poster.queue()))
     }
 
@@ -152,7 +131,7 @@ fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
 }
 
 /// Waits until all queues are settled, or pause.
-fn flush_queues(queues: &[Arc<Queue>], until: FlushUntil, by: Instant) {
+pub fn flush_queues(queues: &[Arc<Queue>], until: FlushUntil, by: Instant) {
     for queue in queues {
         queue.flush(until, by);
     }
@@ -161,8 +140,10 @@ fn flush_queues(queues: &[Arc<Queue>], until: FlushUntil, by: Instant) {
 /// One pipeline a signal.
 #[derive(Debug)]
 pub struct Pipelines {
-    traces: Pipeline<TracePayload>,
-    logs: Pipeline<LogsItem>,
+    /// Spans.
+    pub traces: Pipeline<TracePayload>,
+    /// Log lines.
+    pub logs: Pipeline<LogsItem>,
 }
 
 impl Pipelines {
@@ -294,239 +275,4 @@ pub fn start_events(args: &RunArgs, servers: &Servers<'_>, gate: &Gate) -> Resul
     };
     // Nobody waits for this thread: it may sit in a read when the process ends.
     events::start(input, outlet, servers.exits).map(drop).map_err(StartError::System)
-}
-
-/// The Lambda APIs before registration.
-#[derive(Debug)]
-pub struct LambdaSide {
-    api: LambdaApi,
-    name: String,
-}
-
-/// A registered agent, waiting to be told to ask for events.
-#[derive(Debug)]
-pub struct Registered {
-    go: Sender<()>,
-    telemetry: bool,
-}
-
-impl LambdaSide {
-    /// For the APIs at `host`. The platform knows an extension by the base name of its file.
-    pub fn new(host: &str, program: &OsString) -> LambdaSide {
-        let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned());
-        LambdaSide {
-            api: LambdaApi::new(Client::new(Reuse::Never), host),
-            name: name.unwrap_or_else(|| "datadog-agent".to_owned()),
-        }
-    }
-
-    /// Registers and only answers `/next`.
-    pub fn idle(self) -> Result<(), StartError> {
-        let extension = self.api.register(&self.name, &lambda_requests::register(false)).map_err(StartError::Register)?;
-        extension.idle();
-        Ok(())
-    }
-
-    /// Registers, subscribes to telemetry and starts the thread that waits for events.
-    pub fn register(
-        self,
-        config: &Config,
-        aws: &AwsEnv,
-        communication: Option<SocketAddr>,
-        pipelines: &Pipelines,
-        events: &Sender<MainEvent>,
-        exits: &Sender<&'static str>,
-    ) -> Result<Registered, StartError> {
-        let managed = aws.initialization_type.as_deref() == Some("lambda-managed-instances");
-        let extension = self.api.register(&self.name, &lambda_requests::register(managed)).map_err(StartError::Register)?;
-        if let Some(arn) = function_arn(&extension, aws) {
-            tell_logs(&pipelines.logs.inbox(), LogsItem::Function(arn));
-        }
-        let with_logs = config.logs_enabled.unwrap_or(false)
-            || config.serverless_logs_enabled.unwrap_or(false)
-            || (config.logs_enabled.is_none() && config.serverless_logs_enabled.is_none());
-        let subscribe =
-            |address: SocketAddr| extension.subscribe(&lambda_requests::subscribe(managed, with_logs, address.port()));
-        let telemetry = !config.local_test && communication.is_some_and(subscribe);
-        let (go, asked) = channel(1);
-        extension.start(asked, events.clone(), exits).map_err(StartError::System)?;
-        Ok(Registered { go, telemetry })
-    }
-}
-
-/// The function's ARN, in lower case, from what registration and environment tell; `None` without an account.
-fn function_arn(extension: &Extension, aws: &AwsEnv) -> Option<String> {
-    let account = extension.function.account_id.as_deref()?;
-    let name = extension.function.function_name.as_deref().or(aws.function_name.as_deref())?;
-    let region = aws.region.as_deref().unwrap_or("us-east-1");
-    let partition = match region {
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        region if region.starts_with("cn-") => "aws-cn",
-        _ => "aws",
-    };
-    Some(format!("arn:{partition}:lambda:{region}:{account}:function:{name}").to_ascii_lowercase())
-}
-
-fn tell_logs(inbox: &Inbox<LogsItem>, item: LogsItem) {
-    let by = Clock::new().instant_in(TELL_WAIT);
-    let nothing = Ledger::new().accept(Signal::Logs, 0);
-    let Some(permit) = Budget::new(0).reserve(0, by) else { return };
-    if inbox.put(Parcel { item, claim: nothing, permit }, by).is_err() {
-        log::debug!("the logs pipeline is behind and was not told of an invocation");
-    }
-}
-
-/// How long the main loop waits to tell a pipeline something.
-const TELL_WAIT: Duration = Duration::from_millis(100);
-
-/// How the main loop acts.
-#[expect(clippy::too_many_arguments, reason = "it touches every part, which is what it is for")]
-pub fn hands(
-    pipelines: &Pipelines,
-    deliver: &Deliver,
-    lambda: Option<&Registered>,
-    state: &State,
-    ledger: &Arc<Ledger>,
-    budget: &Budget,
-    clock: Clock,
-    reload: Box<dyn FnMut()>,
-) -> Hands {
-    let (traces, logs, queues) = (pipelines.traces.inbox(), pipelines.logs.inbox(), deliver.queues());
-    let (span_inbox, telemetry_inbox, invoked_inbox) = (traces.clone(), logs.clone(), logs.clone());
-    let (span_ledger, report_ledger, budget) = (Arc::clone(ledger), Arc::clone(ledger), budget.clone());
-    let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));
-    let mut known_arn = String::new();
-    Hands {
-        span: Box::new(move |payload| send_span(payload, &span_inbox, &span_ledger, &budget, clock)),
-        telemetry: Box::new(move |parcel, by| {
-            let Parcel { item, claim, permit } = parcel;
-            telemetry_inbox.put(Parcel { item: LogsItem::Telemetry(item), claim, permit }, by).map_err(|back| Parcel {
-                item: match back.item {
-                    LogsItem::Telemetry(events) => events,
-                    LogsItem::Function(_) | LogsItem::Invoked(_) => Vec::new(),
-                },
-                claim: back.claim,
-                permit: back.permit,
-            })
-        }),
-        invoked: Box::new(move |request_id, arn| {
-            if !arn.is_empty() && known_arn != arn {
-                arn.clone_into(&mut known_arn);
-                tell_logs(&invoked_inbox, LogsItem::Function(known_arn.clone()));
-            }
-            tell_logs(&invoked_inbox, LogsItem::Invoked(request_id.to_owned()));
-        }),
-        flush: Box::new(move |mark, by| {
-            traces.flush(mark.clone(), by);
-            logs.flush(mark, by);
-        }),
-        delivered: Box::new(move |by| flush_queues(&queues, FlushUntil::SettledOrPaused, by)),
-        next: Box::new(move || {
-            if let Some(go) = &go {
-                let _ = go.try_send(()); // it has been told already, or is gone
-            }
-        }),
-        save: Box::new(move |remembered| save.save(remembered)),
-        report: Box::new(move || logger::announce(&format!("ledger: {}", report_ledger.snapshot()))),
-        reload,
-    }
-}
-
-fn send_span(payload: TracePayload, inbox: &Inbox<TracePayload>, ledger: &Arc<Ledger>, budget: &Budget, clock: Clock) {
-    let claim = ledger.accept(Signal::Traces, payload.spans.len() as u64);
-    let by = clock.instant_in(TELL_WAIT);
-    match budget.reserve(payload.memory_bytes(), by) {
-        None => claim.drop_all(Reason::InboxFull),
-        Some(permit) => {
-            if let Err(back) = inbox.put(Parcel { item: payload, claim, permit }, by) {
-                back.claim.drop_all(Reason::InboxFull);
-            }
-        }
-    }
-}
-
-/// Where the main loop runs.
-pub fn host(config: &Config, lambda: Option<&Registered>) -> Host {
-    match lambda {
-        None => Host::Edge,
-        Some(lambda) => Host::Lambda { telemetry: lambda.telemetry, flush_timeout: config.flush_timeout },
-    }
-}
-
-/// What survives a restart, and the file it lives in.
-#[derive(Clone, Debug)]
-pub struct State {
-    path: Option<PathBuf>,
-    restored: Option<state_file::State>,
-    /// Shared between the main loop's hands and the last save, on one thread.
-    latest: Rc<RefCell<state_file::State>>,
-}
-
-impl State {
-    /// Reads the file. With local output and no folder named for it, nothing is kept: a demonstration leaves no traces.
-    pub fn load(args: &RunArgs, loaded: &Loaded, place: Place) -> State {
-        let named = loaded.effective.iter().any(|setting| setting.path == "run_path" && setting.origin != Origin::Default);
-        let path = (args.out.is_none() || named).then(|| loaded.config.run_path.join("mote.state"));
-        let restored = path.as_ref().and_then(|path| {
-            state_file::load(path).inspect_err(|err| log::debug!("no state from {}: {err}", path.display())).ok()
-        });
-        if restored.as_ref().is_some_and(|state| !state.clean) && place == Place::Edge {
-            log::info!("the last run ended uncleanly; what it held in memory is lost and cannot be counted");
-        }
-        let state = State { path, latest: Rc::new(RefCell::new(restored.clone().unwrap_or_default())), restored };
-        if place == Place::Edge {
-            state.write(false); // so that the next start can tell whether this one ended cleanly
-        }
-        state
-    }
-
-    /// As the invocation machine takes it.
-    pub fn remembered(&self) -> Option<Remembered> {
-        self.restored.clone().map(|state| Remembered {
-            arn: state.arn,
-            last_request_id: state.last_request_id,
-            coldstart_request_id: state.coldstart_request_id,
-            last_log_request_id: state.last_log_request_id,
-            last_oom_request_id: state.last_oom_request_id,
-            start_ms: state.start_ms,
-            end_ms: state.end_ms,
-        })
-    }
-
-    fn save(&self, remembered: &Remembered) {
-        self.keep(remembered);
-        self.write(false);
-        log::debug!("state saved");
-    }
-
-    /// Says that this run ended in order.
-    pub fn save_clean(&self, remembered: &Remembered) {
-        self.keep(remembered);
-        self.write(true);
-    }
-
-    fn keep(&self, remembered: &Remembered) {
-        let Remembered { arn, last_request_id, coldstart_request_id, last_log_request_id, last_oom_request_id, .. } =
-            remembered.clone();
-        *self.latest.borrow_mut() = state_file::State {
-            arn,
-            last_request_id,
-            coldstart_request_id,
-            last_log_request_id,
-            last_oom_request_id,
-            start_ms: remembered.start_ms,
-            end_ms: remembered.end_ms,
-            clean: false,
-        };
-    }
-
-    fn write(&self, clean: bool) {
-        let Some(path) = &self.path else { return };
-        let state = state_file::State { clean, ..self.latest.borrow().clone() };
-        let folder = path.parent().unwrap_or(Path::new("/"));
-        let written = std::fs::create_dir_all(folder).and_then(|()| state_file::save(path, &state));
-        if let Err(err) = written {
-            log::debug!("cannot keep state in {}: {err}", path.display());
-        }
-    }
 }

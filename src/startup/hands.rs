@@ -1,0 +1,109 @@
+//! How the main loop acts on the other parts: each of its hands is a closure over what it needs and nothing more.
+
+use crate::config::Config;
+use crate::main_loop::Hands;
+use crate::main_loop::Host;
+use crate::model::trace::TracePayload;
+use crate::pipeline::logs::LogsItem;
+use crate::spool::FlushUntil;
+use crate::startup::lambda::Registered;
+use crate::startup::parts::Deliver;
+use crate::startup::parts::Pipelines;
+use crate::startup::parts::flush_queues;
+use crate::startup::state::State;
+use crate::sys::clock::Clock;
+use crate::sys::inbox::Inbox;
+use crate::sys::inbox::Parcel;
+use crate::sys::ledger::Ledger;
+use crate::sys::ledger::Reason;
+use crate::sys::ledger::Signal;
+use crate::sys::logger;
+use crate::sys::memory::Budget;
+use std::sync::Arc;
+use std::time::Duration;
+/// How the main loop acts.
+#[expect(clippy::too_many_arguments, reason = "it touches every part, which is what it is for")]
+pub fn hands(
+    pipelines: &Pipelines,
+    deliver: &Deliver,
+    lambda: Option<&Registered>,
+    state: &State,
+    ledger: &Arc<Ledger>,
+    budget: &Budget,
+    clock: Clock,
+    reload: Box<dyn FnMut()>,
+) -> Hands {
+    let (traces, logs, queues) = (pipelines.traces.inbox(), pipelines.logs.inbox(), deliver.queues());
+    let (span_inbox, telemetry_inbox, invoked_inbox) = (traces.clone(), logs.clone(), logs.clone());
+    let (span_ledger, report_ledger, budget) = (Arc::clone(ledger), Arc::clone(ledger), budget.clone());
+    let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));
+    let mut known_arn = String::new();
+    Hands {
+        span: Box::new(move |payload| send_span(payload, &span_inbox, &span_ledger, &budget, clock)),
+        telemetry: Box::new(move |parcel, by| {
+            let Parcel { item, claim, permit } = parcel;
+            telemetry_inbox.put(Parcel { item: LogsItem::Telemetry(item), claim, permit }, by).map_err(|back| Parcel {
+                item: match back.item {
+                    LogsItem::Telemetry(events) => events,
+                    LogsItem::Function(_) | LogsItem::Invoked(_) => Vec::new(),
+                },
+                claim: back.claim,
+                permit: back.permit,
+            })
+        }),
+        invoked: Box::new(move |request_id, arn| {
+            if !arn.is_empty() && known_arn != arn {
+                arn.clone_into(&mut known_arn);
+                tell_logs(&invoked_inbox, LogsItem::Function(known_arn.clone()));
+            }
+            tell_logs(&invoked_inbox, LogsItem::Invoked(request_id.to_owned()));
+        }),
+        flush: Box::new(move |mark, by| {
+            traces.flush(mark.clone(), by);
+            logs.flush(mark, by);
+        }),
+        delivered: Box::new(move |by| flush_queues(&queues, FlushUntil::SettledOrPaused, by)),
+        next: Box::new(move || {
+            if let Some(go) = &go {
+                let _ = go.try_send(()); // it has been told already, or is gone
+            }
+        }),
+        save: Box::new(move |remembered| save.save(remembered)),
+        report: Box::new(move || logger::announce(&format!("ledger: {}", report_ledger.snapshot()))),
+        reload,
+    }
+}
+
+fn send_span(payload: TracePayload, inbox: &Inbox<TracePayload>, ledger: &Arc<Ledger>, budget: &Budget, clock: Clock) {
+    let claim = ledger.accept(Signal::Traces, payload.spans.len() as u64);
+    let by = clock.instant_in(TELL_WAIT);
+    match budget.reserve(payload.memory_bytes(), by) {
+        None => claim.drop_all(Reason::InboxFull),
+        Some(permit) => {
+            if let Err(back) = inbox.put(Parcel { item: payload, claim, permit }, by) {
+                back.claim.drop_all(Reason::InboxFull);
+            }
+        }
+    }
+}
+
+/// Where the main loop runs.
+pub fn host(config: &Config, lambda: Option<&Registered>) -> Host {
+    match lambda {
+        None => Host::Edge,
+        Some(lambda) => Host::Lambda { telemetry: lambda.telemetry, flush_timeout: config.flush_timeout },
+    }
+}
+
+/// Tells the logs pipeline something that is no telemetry.
+pub fn tell_logs(inbox: &Inbox<LogsItem>, item: LogsItem) {
+    let by = Clock::new().instant_in(TELL_WAIT);
+    let nothing = Ledger::new().accept(Signal::Logs, 0);
+    let Some(permit) = Budget::new(0).reserve(0, by) else { return };
+    if inbox.put(Parcel { item, claim: nothing, permit }, by).is_err() {
+        log::debug!("the logs pipeline is behind and was not told of an invocation");
+    }
+}
+
+/// How long the main loop waits to tell a pipeline something.
+const TELL_WAIT: Duration = Duration::from_millis(100);

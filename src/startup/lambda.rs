@@ -1,0 +1,91 @@
+//! The agent as a Lambda extension: registration, subscription, and the thread that asks for events.
+
+use crate::config::AwsEnv;
+use crate::config::Config;
+use crate::encode::lambda_api as lambda_requests;
+use crate::errors::StartError;
+use crate::main_loop::MainEvent;
+use crate::pipeline::logs::LogsItem;
+use crate::sources::lambda_api::Extension;
+use crate::sources::lambda_api::LambdaApi;
+use crate::startup::hands::tell_logs;
+use crate::startup::parts::Pipelines;
+use crate::sys::inbox::Sender;
+use crate::sys::inbox::channel;
+use crate::sys::net::Client;
+use crate::sys::net::Reuse;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+/// The Lambda APIs before registration.
+#[derive(Debug)]
+pub struct LambdaSide {
+    api: LambdaApi,
+    name: String,
+}
+
+/// A registered agent, waiting to be told to ask for events.
+#[derive(Debug)]
+pub struct Registered {
+    /// One message for each event that is to be asked for.
+    pub go: Sender<()>,
+    /// The platform will tell of invocations.
+    pub telemetry: bool,
+}
+
+impl LambdaSide {
+    /// For the APIs at `host`. The platform knows an extension by the base name of its file.
+    pub fn new(host: &str, program: &OsString) -> LambdaSide {
+        let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned());
+        LambdaSide {
+            api: LambdaApi::new(Client::new(Reuse::Never), host),
+            name: name.unwrap_or_else(|| "datadog-agent".to_owned()),
+        }
+    }
+
+    /// Registers and only answers `/next`.
+    pub fn idle(self) -> Result<(), StartError> {
+        let extension = self.api.register(&self.name, &lambda_requests::register(false)).map_err(StartError::Register)?;
+        extension.idle();
+        Ok(())
+    }
+
+    /// Registers, subscribes to telemetry and starts the thread that waits for events.
+    pub fn register(
+        self,
+        config: &Config,
+        aws: &AwsEnv,
+        communication: Option<SocketAddr>,
+        pipelines: &Pipelines,
+        events: &Sender<MainEvent>,
+        exits: &Sender<&'static str>,
+    ) -> Result<Registered, StartError> {
+        let managed = aws.initialization_type.as_deref() == Some("lambda-managed-instances");
+        let extension = self.api.register(&self.name, &lambda_requests::register(managed)).map_err(StartError::Register)?;
+        if let Some(arn) = function_arn(&extension, aws) {
+            tell_logs(&pipelines.logs.inbox(), LogsItem::Function(arn));
+        }
+        let with_logs = config.logs_enabled.unwrap_or(false)
+            || config.serverless_logs_enabled.unwrap_or(false)
+            || (config.logs_enabled.is_none() && config.serverless_logs_enabled.is_none());
+        let subscribe =
+            |address: SocketAddr| extension.subscribe(&lambda_requests::subscribe(managed, with_logs, address.port()));
+        let telemetry = !config.local_test && communication.is_some_and(subscribe);
+        let (go, asked) = channel(1);
+        extension.start(asked, events.clone(), exits).map_err(StartError::System)?;
+        Ok(Registered { go, telemetry })
+    }
+}
+
+/// The function's ARN, in lower case, from what registration and environment tell; `None` without an account.
+fn function_arn(extension: &Extension, aws: &AwsEnv) -> Option<String> {
+    let account = extension.function.account_id.as_deref()?;
+    let name = extension.function.function_name.as_deref().or(aws.function_name.as_deref())?;
+    let region = aws.region.as_deref().unwrap_or("us-east-1");
+    let partition = match region {
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        region if region.starts_with("cn-") => "aws-cn",
+        _ => "aws",
+    };
+    Some(format!("arn:{partition}:lambda:{region}:{account}:function:{name}").to_ascii_lowercase())
+}
