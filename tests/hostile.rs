@@ -1,6 +1,8 @@
 //! The hostile-client suite against both servers: after each attack the process lives, a good client is answered, memory is within
 //! its limit and the ledger balances. Where tiny_http cannot keep a promise, its test says what holds instead.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use mote::sources::http::{Limits, Refusal};

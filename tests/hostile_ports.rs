@@ -1,6 +1,8 @@
 //! The attacks of tests/hostile.rs that could reach a running agent, against its real ports: the process lives, both ports answer,
 //! the ledger balances.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use std::time::Duration;

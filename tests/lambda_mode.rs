@@ -1,6 +1,8 @@
 //! Inside Lambda: the agent asks for the next event when the data of the last one have left, and no failure of its own fails the
 //! function.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! The communication server and the way of log lines.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use serde_json::{Value, json};

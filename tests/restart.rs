@@ -1,5 +1,7 @@
 //! What survives a restart, and a kill.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use rustix::process::Signal;

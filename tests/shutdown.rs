@@ -3,6 +3,8 @@
 //! Deadlines are settings here; that the process ends at all within a generous guard shows that it does not wait for the other side,
 //! whose silence has no end.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use rustix::process::Signal;

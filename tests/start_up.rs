@@ -1,5 +1,7 @@
 //! Start-up: what each step does when it fails, and that none of them holds up the others.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use std::net::TcpListener;

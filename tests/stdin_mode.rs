@@ -1,5 +1,7 @@
 //! Events from standard input and from recordings, and local output.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! The trace agent: what tracers are answered, and that what they sent arrives.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod support;
 
 use serde_json::{Value, json};
