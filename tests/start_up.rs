@@ -162,7 +162,7 @@ fn a_key_in_kms_does_not_hold_up_the_start_and_is_found_with_its_context() {
     let ports = agent.ready();
     send(ports.traces.unwrap(), "PUT", "/v0.4/traces", &[("Content-Type", "application/msgpack")], &v04_trace(1, 1));
     release.send(()).unwrap();
-    (kms.next(), kms.next());
+    let _both_calls = (kms.next(), kms.next());
     agent.stop_and_finish().assert_clean();
     assert_eq!(intake.next().header("dd-api-key"), Some(KEY));
 }
@@ -189,6 +189,21 @@ fn a_key_service_that_is_down_keeps_the_agent_waiting_with_its_data() {
     let finished = agent.stop_and_finish();
     assert_eq!((finished.code, finished.ledger().of("traces", "shutdown")), (Some(75), 2), "{finished:?}");
     assert!(intake.so_far().is_empty(), "nothing is sent without a key");
+}
+
+#[test]
+fn the_agents_own_lines_are_json_on_request() {
+    let mut agent = Agent::start(&["--out", "-"], &with(&[("DD_LOG_FORMAT_JSON", "true"), ("DD_LOG_LEVEL", "WARNING")]));
+    agent.ready();
+    let finished = agent.stop_and_finish();
+    finished.assert_clean();
+    for line in &finished.stderr {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["status"], "INFO");
+        let message = line["message"].as_str().unwrap();
+        assert!(message.starts_with("ready: ") || message.starts_with("ledger: "), "whatever the level: {message}");
+    }
+    assert_eq!(finished.stderr.len(), 2);
 }
 
 #[test]

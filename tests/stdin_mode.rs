@@ -115,6 +115,24 @@ fn a_signal_ends_the_agent_while_its_input_stays_open() {
 }
 
 #[test]
+fn a_dead_intake_makes_input_wait_and_a_signal_still_ends_the_agent() {
+    let mut env = settings();
+    let dead = support::fake_http::dead_url();
+    env.extend([("DD_API_KEY", support::agent::KEY.to_owned()), ("DD_LOGS_CONFIG_LOGS_DD_URL", dead)]);
+    env.extend([("DD_MAX_MEMORY", "1MiB".to_owned()), ("DD_COMPRESSION_LEVEL", "0".to_owned())]);
+    env.extend([("DD_LOGS_CONFIG_BATCH_WAIT", "0".to_owned()), ("DD_SHUTDOWN_TIMEOUT", "0.4".to_owned())]);
+    let mut agent = Agent::start(&["--events", "-"], &env);
+    agent.ready();
+    let line = format!("{{\"time\":\"2026-01-02T03:04:07Z\",\"type\":\"function\",\"record\":\"{}\"}}\n", "x".repeat(20_000));
+    // More than the queue holds, less than a pipe and the queues together, so that this does not block for ever.
+    (0..16).for_each(|_| agent.feed(&line));
+    let finished = agent.stop_and_finish();
+    let ledger = finished.ledger();
+    assert_eq!((finished.code, ledger.of("logs", "memory")), (Some(75), 0), "{finished:#?}");
+    assert_eq!(ledger.of("logs", "accepted"), ledger.of("logs", "dropped"), "{finished:#?}");
+}
+
+#[test]
 fn many_lines_pass_through_little_memory() {
     let mut env = settings();
     env.push(("DD_MAX_MEMORY", "8MiB".to_owned()));

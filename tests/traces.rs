@@ -89,7 +89,10 @@ fn what_is_wrong_with_a_request_is_told_and_costs_nothing_else() {
     assert_eq!(put("/v0.9/traces", &[MSGPACK], b"").2, "404 page not found\n");
     assert_eq!(put("/v0.4/traces", &[MSGPACK, ("Sec-Fetch-Site", "cross-site")], &v04_trace(1, 1)).0, 403);
     assert_eq!(put("/v0.4/traces", &[MSGPACK], &v04_trace(1, 3)).0, 200);
-    assert_eq!(stage.spans().len(), 3);
+    let finished = stage.agent.stop_and_finish();
+    finished.assert_clean();
+    assert!(finished.says("refused on port traces: too_large=1 cross_site=1 not_admitted=1 not_taken=4"), "{finished:?}");
+    assert_eq!(stage.intake.records().len(), 3);
 }
 
 #[test]

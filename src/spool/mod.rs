@@ -95,6 +95,8 @@ struct State {
     paused: bool,
     /// Someone waits for delivery until then; no request should take longer.
     flush_by: Option<Instant>,
+    /// Nobody waits for room any longer than that.
+    patience: Option<Instant>,
     /// No more bodies will come, and posting ends then.
     closed_by: Option<Instant>,
 }
@@ -131,7 +133,8 @@ impl Queue {
         }
         let mut state = self.lock();
         while self.room.limit < self.room.taken.load(Relaxed) + bytes {
-            let waits = self.when_full == WhenFull::Wait && state.closed_by.is_none();
+            let patient = state.patience.is_none_or(|until| !self.clock.until(until).is_zero());
+            let waits = self.when_full == WhenFull::Wait && state.closed_by.is_none() && patient;
             if waits {
                 // Other queues share the room, so look again now and then even if nothing changed here.
                 state = self.wait_for(state, Duration::from_millis(100));
@@ -228,6 +231,12 @@ impl Queue {
         };
         state.flush_by = None;
         settled
+    }
+
+    /// From `until` on nobody waits for room: the end is near, and the newest bodies matter most.
+    pub fn wait_no_longer_than(&self, until: Instant) {
+        self.lock().patience = Some(until);
+        self.changed.notify_all();
     }
 
     /// No more bodies will come; what is there may be posted until `by`.

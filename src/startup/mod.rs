@@ -27,6 +27,7 @@ use crate::model::api_key::KeyState;
 use crate::model::invocation::Event;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
+use crate::sources::http::Refusal;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
 use crate::startup::parts::Pipelines;
@@ -98,7 +99,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let memory = Memory::of(config.max_memory.0);
     let ingest = Budget::new(memory.ingest);
     let hostname = plan::hostname(config, place);
-    let deliver = Deliver::start(args, config, &key, memory, clock, &exits_tx)?;
+    let deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
     let traces = plan::traces(config, &hostname, memory);
     let logs = plan::logs(config, place, &hostname, memory);
     let pipelines = Pipelines::start(traces, logs, &deliver, &ledger, clock, &exits_tx)?;
@@ -129,24 +130,29 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals, exits: &exits });
 
-    // Shutdown, in the order of the data.
-    let by = clock.instant_in(time_to_stop(&stop, config.shutdown_timeout));
+    // Shutdown, in the order of the data. Each station leaves time for those behind it.
+    let time = time_to_stop(&stop, config.shutdown_timeout);
+    let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(&stop));
-    let patience = clock.instant_in(clock.until(by) / 4);
+    deliver.wait_no_longer_than(a_half);
+    let mut refused = Vec::new();
     if let Some(server) = communication {
-        server.stop(patience);
+        refused.push(("communication", server.refusals().all()));
+        server.stop(a_quarter);
     }
     if let Some(server) = trace_agent {
-        server.stop(patience);
+        refused.push(("traces", server.refusals().all()));
+        server.stop(a_quarter);
     }
-    gate.close(|| main_loop.drain(&events, by));
-    main_loop.drain(&events, by);
-    let remembered = main_loop.finish(by);
+    gate.close(|| main_loop.drain(&events, a_half));
+    main_loop.drain(&events, a_half);
+    let remembered = main_loop.finish(a_half);
     drop(main_loop);
     drop(events_tx);
-    pipelines.finish(by);
+    pipelines.finish(three_quarters);
     deliver.finish(&clock, by);
     state.save_clean(&remembered);
+    tell_refused(&refused);
     Ok(close_books(&ledger, &stop, place))
 }
 
@@ -169,7 +175,7 @@ fn announce_config(loaded: &Loaded, env: &Env) {
     }
     for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
         let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
-        log::debug!("{name}={}", if secret { "***" } else { value });
+        log::debug!("{name}={}", if secret || value.contains('@') { "***" } else { value });
     }
 }
 
@@ -246,6 +252,20 @@ fn describe_stop(stop: &Stop) -> &'static str {
         Stop::EndOfEvents => "the events have ended",
         Stop::KeyAbsent => "there is no API key",
         Stop::WorkerLost(_) => "a worker is gone for good",
+    }
+}
+
+/// What clients were refused was never accepted, so it is not in the ledger; they were told.
+fn tell_refused(ports: &[(&str, [(Refusal, u64); Refusal::ALL.len()])]) {
+    for (port, counts) in ports {
+        let words: Vec<String> = counts
+            .iter()
+            .filter(|(_, count)| 0 < *count)
+            .map(|(refusal, count)| format!("{}={count}", refusal.name()))
+            .collect();
+        if !words.is_empty() {
+            log::info!("refused on port {port}: {}", words.join(" "));
+        }
     }
 }
 

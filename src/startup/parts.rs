@@ -71,12 +71,12 @@ impl Deliver {
     pub fn start(
         args: &RunArgs,
         config: &Config,
+        place: Place,
         key: &KeyHandle,
-        memory: Memory,
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Deliver, StartError> {
-        let room = Room::new(memory.spool);
+        let room = Room::new(Memory::of(config.max_memory.0).spool);
         let when_full = if args.events.is_some() { WhenFull::Wait } else { WhenFull::DropOldest };
         let mut random = Random::from_system();
         let mut poster = |name, target| {
@@ -90,7 +90,7 @@ impl Deliver {
         let target = |url| -> Result<Target, StartError> {
             Ok(match &args.out {
                 Some(out) => Target::Local(local_sink(out)?),
-                None => Target::Intake(intake(url, config, key)),
+                None => Target::Intake(intake(url, config, place, key)),
             })
         };
         Ok(Deliver { traces: poster("post-traces", target(traces_url)?)?, logs: poster("post-logs", target(logs_url)?)? })
@@ -99,6 +99,13 @@ impl Deliver {
     /// The queues, traces first.
     pub fn queues(&self) -> [Arc<Queue>; 2] {
         [&self.traces, &self.logs].map(|poster| Arc::clone(poster.queue()))
+    }
+
+    /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
+    pub fn wait_no_longer_than(&self, until: Instant) {
+        for queue in self.queues() {
+            queue.wait_no_longer_than(until);
+        }
     }
 
     /// Posts what is left, all at the same time, until `by`.
@@ -111,8 +118,10 @@ impl Deliver {
     }
 }
 
-fn intake(url: String, config: &Config, key: &KeyHandle) -> Intake {
-    Intake { url, client: Client::new(Reuse::KeepAlive), key: key.clone(), timeout: config.forwarder_timeout }
+/// A sandbox that was frozen finds its connections dead, so inside Lambda none is kept.
+fn intake(url: String, config: &Config, place: Place, key: &KeyHandle) -> Intake {
+    let reuse = if place == Place::Lambda { Reuse::Never } else { Reuse::KeepAlive };
+    Intake { url, client: Client::new(reuse), key: key.clone(), timeout: config.forwarder_timeout }
 }
 
 fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {

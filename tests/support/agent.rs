@@ -165,7 +165,11 @@ impl Agent {
         self.seen.extend(self.lines.iter()); // to the end of both streams
         let of = |stream| self.seen.iter().filter(move |(from, _)| *from == stream).map(|(_, line)| line.clone());
         let (stderr, stdout) = (of(Stream::Stderr).collect(), of(Stream::Stdout).map(|line| line + "\n").collect());
-        Finished { code, stderr, stdout }
+        let finished = Finished { code, stderr, stdout };
+        if finished.says("ledger: ") {
+            finished.ledger(); // whatever else a test looks at, the books balance
+        }
+        finished
     }
 
     /// Tells it to stop and waits for its end.

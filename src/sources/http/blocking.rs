@@ -180,7 +180,7 @@ impl Connection {
         let (response, next) = match self.receive(&head) {
             Ok((body, permit)) => {
                 let next = if keep_alive { Next::Request } else { Next::Close };
-                (self.service.handler.answer(Request::new(head, body, permit)), next)
+                (self.service.answer(Request::new(head, body, permit)), next)
             }
             // What of the body was not read would be taken for the next request.
             Err(response) if head.has_body() => (response, Next::Close),

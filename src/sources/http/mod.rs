@@ -202,6 +202,15 @@ impl Service {
         }
     }
 
+    /// The handler's answer to a whole request.
+    fn answer(&self, request: Request) -> Response {
+        let response = self.handler.answer(request);
+        if 400 <= response.status {
+            self.refusals.count(Refusal::NotTaken);
+        }
+        response
+    }
+
     /// Memory for a body, if there is any within the overload wait.
     fn reserve(&self, bytes: usize) -> Option<Permit> {
         self.budget.reserve(bytes, self.clock.instant_in(self.limits.overload_wait))

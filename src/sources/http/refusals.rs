@@ -22,6 +22,8 @@ pub enum Refusal {
     CrossSite,
     /// The handler did not want it.
     NotAdmitted,
+    /// The handler looked at it and found it wrong.
+    NotTaken,
     /// No memory for the body within the overload wait.
     Overloaded,
     /// The client did not take its answer in time.
@@ -36,7 +38,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of the counters.
-    pub const ALL: [Refusal; 13] = [
+    pub const ALL: [Refusal; 14] = [
         Refusal::Malformed,
         Refusal::CutShort,
         Refusal::Timeout,
@@ -45,6 +47,7 @@ impl Refusal {
         Refusal::Expectation,
         Refusal::CrossSite,
         Refusal::NotAdmitted,
+        Refusal::NotTaken,
         Refusal::Overloaded,
         Refusal::AnswerUnread,
         Refusal::Evicted,
@@ -63,6 +66,7 @@ impl Refusal {
             Refusal::Expectation => "expectation",
             Refusal::CrossSite => "cross_site",
             Refusal::NotAdmitted => "not_admitted",
+            Refusal::NotTaken => "not_taken",
             Refusal::Overloaded => "overloaded",
             Refusal::AnswerUnread => "answer_unread",
             Refusal::Evicted => "evicted",

@@ -259,7 +259,7 @@ impl Hall {
         let (response, next) = match Head::new(request.method().as_str(), request.url(), version, headers) {
             Err(fault) => (self.service.refuse(fault), Next::Close),
             Ok(head) => match self.receive(&mut request, &head) {
-                Ok((body, permit)) => (self.service.handler.answer(Request::new(head, body, permit)), Next::Request),
+                Ok((body, permit)) => (self.service.answer(Request::new(head, body, permit)), Next::Request),
                 Err(response) if head.has_body() => (response, Next::Close),
                 Err(response) => (response, Next::Request),
             },
