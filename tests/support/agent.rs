@@ -47,9 +47,14 @@ pub struct Ports {
     pub traces: Option<SocketAddr>,
 }
 
-/// Settings of a run: ports chosen by the system, and time-outs that are short because the tests' other sides are scripted.
+/// Settings of a run: ports chosen by the system, and time enough for a slow machine.
 pub fn settings() -> Vec<(&'static str, String)> {
-    vec![("DD_COMMUNICATION_PORT", "0".into()), ("DD_APM_RECEIVER_PORT", "0".into()), ("DD_HOSTNAME", "test-host".into())]
+    vec![
+        ("DD_COMMUNICATION_PORT", "0".into()),
+        ("DD_APM_RECEIVER_PORT", "0".into()),
+        ("DD_HOSTNAME", "test-host".into()),
+        ("DD_SHUTDOWN_TIMEOUT", "60".into()), // a guard: the other side answers
+    ]
 }
 
 impl Agent {
