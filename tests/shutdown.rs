@@ -96,6 +96,15 @@ fn an_intake_that_refuses_for_good_is_not_tried_again_and_not_a_loss_of_ours() {
 }
 
 #[test]
+fn an_intake_that_does_not_speak_tls() {
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let finished = fed_and_stopped(start(&intake.url().replace("http:", "https:"), &[]));
+    check_lost(&finished);
+    assert!(finished.says("no answer from the intake") && !finished.says("panic"), "{finished:#?}");
+    assert!(intake.so_far().is_empty(), "nothing is sent in clear text");
+}
+
+#[test]
 fn a_redirect_is_not_followed_with_the_key() {
     let elsewhere = FakeServer::start(|_| Reply::status(202));
     let target = elsewhere.url();

@@ -16,6 +16,7 @@ use crate::model::api_key::ApiKey;
 use crate::model::api_key::KeyHandle;
 use crate::model::api_key::KeyState;
 use crate::spool::Body;
+use crate::spool::Pause;
 use crate::spool::Queue;
 use crate::spool::Taken;
 use crate::sys::clock::Clock;
@@ -168,7 +169,7 @@ impl Posting {
             Verdict::Retry(asked) => {
                 let pause = self.backoff.failed(asked, &mut self.random);
                 self.queue.put_back(body);
-                self.queue.pause(pause);
+                self.queue.pause(pause, if asked.is_some() { Pause::Theirs } else { Pause::Ours });
             }
             Verdict::HoldForKey => {
                 self.queue.put_back(body);
@@ -181,7 +182,7 @@ impl Posting {
     fn wait_for_key(&self) {
         let Target::Intake(intake) = &self.endpoint.target else { return };
         while matches!(intake.key.state(), KeyState::Pending | KeyState::Refused(_)) {
-            self.queue.pause(KEY_WAIT);
+            self.queue.pause(KEY_WAIT, Pause::Ours);
             if self.queue.is_closed() {
                 return;
             }

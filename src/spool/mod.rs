@@ -110,6 +110,15 @@ pub enum Taken {
     Closed,
 }
 
+/// Who wants a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// We do, after a failure.
+    Ours,
+    /// The endpoint does.
+    Theirs,
+}
+
 /// When a flush is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlushUntil {
@@ -188,8 +197,9 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Waits for `wait` without posting, less if the queue closes meanwhile: then one more try is due.
-    pub fn pause(&self, wait: Duration) {
+    /// Waits for `wait` without posting. When the queue closes meanwhile, a pause of our own choice ends, because one more try is due;
+    /// one that the endpoint asked for goes on until the end.
+    pub fn pause(&self, wait: Duration, whose: Pause) {
         let until = self.clock.instant_in(wait);
         let mut state = self.lock();
         let was_closed = state.closed_by.is_some();
@@ -198,7 +208,8 @@ impl Queue {
         loop {
             let end = state.closed_by.map_or(until, |by| by.min(until));
             let left = self.clock.until(end);
-            if left.is_zero() || (!was_closed && state.closed_by.is_some()) {
+            let closed_now = !was_closed && state.closed_by.is_some();
+            if left.is_zero() || (closed_now && whose == Pause::Ours) {
                 break;
             }
             state = self.wait_for(state, left);
@@ -362,7 +373,7 @@ mod tests {
         let (ledger, queue, _) = queue(10, WhenFull::DropOldest);
         queue.push(body(&ledger, 1));
         std::thread::scope(|scope| {
-            let pause = scope.spawn(|| queue.pause(Duration::from_secs(3600)));
+            let pause = scope.spawn(|| queue.pause(Duration::from_secs(3600), Pause::Ours));
             assert!(!queue.flush(FlushUntil::SettledOrPaused, far()));
             queue.close(far());
             pause.join().unwrap();
