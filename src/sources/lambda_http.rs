@@ -3,12 +3,13 @@
 //! ```text
 //! /lambda/hello              200
 //! /lambda/flush              200: in Lambda at once; elsewhere when what was accepted before has left, after 2 s at most
-//! /lambda/start-invocation   200, with the trace context found in the event or the headers; then the event goes on
-//! /lambda/end-invocation     200; then the event goes on
+//! /lambda/start-invocation   200, with the trace context found in the event or the headers
+//! /lambda/end-invocation     200
 //! /trace-context             200, with the trace context of the last start-invocation
 //! /lambda/logs               200: a batch of telemetry events
 //! ```
-//! Client libraries wait 100 ms to 3 s for an answer and the function waits with them, so the answer comes before the work.
+//! Client libraries wait 100 ms to 3 s for an answer and the function waits with them, so nothing but a place in the main loop's queue
+//! is taken before the answer; and that before it, so that the platform's telemetry cannot overtake the call.
 
 use crate::decode::calls;
 use crate::decode::events;
@@ -106,8 +107,8 @@ impl LambdaHandler {
             answer = with_context(answer, &context);
             *self.latest_context.lock().unwrap_or_else(PoisonError::into_inner) = context;
         }
-        let events = self.events.clone();
-        answer.and_then(move || hand_on(&events, Event::Started(call)))
+        hand_on(&self.events, Event::Started(call));
+        answer
     }
 
     fn end_invocation(&self, request: &Request) -> Response {
@@ -119,8 +120,8 @@ impl LambdaHandler {
             error: calls::handler_error(header),
             at: self.clock.now().unix_nanos(),
         };
-        let events = self.events.clone();
-        ok().and_then(move || hand_on(&events, Event::Ended(call)))
+        hand_on(&self.events, Event::Ended(call));
+        ok()
     }
 
     fn trace_context(&self) -> Response {

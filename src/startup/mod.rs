@@ -19,6 +19,7 @@ use crate::config::Loaded;
 use crate::config::RunArgs;
 use crate::errors::Exit;
 use crate::errors::StartError;
+use crate::main_loop::MainEvent;
 use crate::main_loop::MainLoop;
 use crate::main_loop::Sources;
 use crate::main_loop::Stop;
@@ -28,6 +29,8 @@ use crate::model::invocation::Event;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
 use crate::sources::http::Refusal;
+use crate::sources::http::blocking;
+use crate::sources::http::tiny;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
 use crate::startup::parts::Pipelines;
@@ -37,6 +40,7 @@ use crate::startup::plan::Place;
 use crate::startup::state::State;
 use crate::sys::clock::Clock;
 use crate::sys::gate::Gate;
+use crate::sys::inbox::Receiver;
 use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::ledger::Ledger;
@@ -47,6 +51,7 @@ use crate::sys::random::Random;
 use crate::sys::signals;
 use std::ffi::OsString;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,7 +124,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         Some(lambda) => Some(lambda.register(config, &aws, addresses.0, &pipelines, &events_tx, &exits_tx)?),
         None => None,
     };
-    let describe = |address: Option<std::net::SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
+    let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
     logger::announce(&format!("ready: communication={} traces={}", describe(addresses.0), describe(addresses.1)));
 
     let mut random = Random::from_system();
@@ -130,30 +135,45 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals, exits: &exits });
 
-    // Shutdown, in the order of the data. Each station leaves time for those behind it.
-    let time = time_to_stop(&stop, config.shutdown_timeout);
+    let running = Running { communication, trace_agent, gate, events, main_loop, pipelines, deliver, state };
+    shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), clock);
+    Ok(close_books(&ledger, &stop, place))
+}
+
+/// The parts that a shutdown takes apart, in the order of the data.
+struct Running {
+    communication: Option<tiny::Server>,
+    trace_agent: Option<blocking::Server>,
+    gate: Gate,
+    events: Receiver<MainEvent>,
+    main_loop: MainLoop,
+    pipelines: Pipelines,
+    deliver: Deliver,
+    state: State,
+}
+
+/// Sources close, what they accepted is drained, pipelines empty, posters post until the end of `time`. Each station leaves time for
+/// those behind it.
+fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
+    let Running { communication, trace_agent, gate, events, mut main_loop, pipelines, deliver, state } = running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
-    log::info!("stopping: {}", describe_stop(&stop));
+    log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
-    let mut refused = Vec::new();
     if let Some(server) = communication {
-        refused.push(("communication", server.refusals().all()));
+        tell_refused("communication", &server.refusals().all());
         server.stop(a_quarter);
     }
     if let Some(server) = trace_agent {
-        refused.push(("traces", server.refusals().all()));
+        tell_refused("traces", &server.refusals().all());
         server.stop(a_quarter);
     }
     gate.close(|| main_loop.drain(&events, a_half));
     main_loop.drain(&events, a_half);
     let remembered = main_loop.finish(a_half);
-    drop(main_loop);
-    drop(events_tx);
+    drop(main_loop); // it holds inboxes, which must be let go for pipelines to end
     pipelines.finish(three_quarters);
     deliver.finish(&clock, by);
     state.save_clean(&remembered);
-    tell_refused(&refused);
-    Ok(close_books(&ledger, &stop, place))
 }
 
 fn place(args: &RunArgs, aws: &AwsEnv) -> Place {
@@ -184,7 +204,7 @@ fn start_key(
     loaded: &Loaded,
     aws: &AwsEnv,
     clock: Clock,
-    events: &Sender<crate::main_loop::MainEvent>,
+    events: &Sender<MainEvent>,
     exits: &Sender<&'static str>,
 ) -> Result<KeyHandle, StartError> {
     if args.out.is_some() {
@@ -256,16 +276,11 @@ fn describe_stop(stop: &Stop) -> &'static str {
 }
 
 /// What clients were refused was never accepted, so it is not in the ledger; they were told.
-fn tell_refused(ports: &[(&str, [(Refusal, u64); Refusal::ALL.len()])]) {
-    for (port, counts) in ports {
-        let words: Vec<String> = counts
-            .iter()
-            .filter(|(_, count)| 0 < *count)
-            .map(|(refusal, count)| format!("{}={count}", refusal.name()))
-            .collect();
-        if !words.is_empty() {
-            log::info!("refused on port {port}: {}", words.join(" "));
-        }
+fn tell_refused(port: &str, counts: &[(Refusal, u64)]) {
+    let refused = counts.iter().filter(|(_, count)| 0 < *count);
+    let words: Vec<String> = refused.map(|(refusal, count)| format!("{}={count}", refusal.name())).collect();
+    if !words.is_empty() {
+        log::info!("refused on port {port}: {}", words.join(" "));
     }
 }
 
