@@ -202,15 +202,9 @@ impl Connection {
         self.answer(response, Next::Close, Shown::Whole)
     }
 
-    fn answer(&mut self, mut response: Response, next: Next, shown: Shown) -> Next {
+    fn answer(&mut self, response: Response, next: Next, shown: Shown) -> Next {
         let next = if next == Next::Close || self.seat.is_stopping() { Next::Close } else { Next::Request };
-        let after = response.after.take();
-        let written = self.wire.answer(&response, next == Next::Request, shown);
-        drop(response);
-        if let Some(after) = after {
-            after();
-        }
-        match written {
+        match self.wire.answer(&response, next == Next::Request, shown) {
             Ok(()) => next,
             Err(err) => {
                 let unread = err.kind() == ErrorKind::TimedOut;

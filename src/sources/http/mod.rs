@@ -105,7 +105,8 @@ impl Request {
     }
 }
 
-/// What is to be answered, and done once it has been.
+/// What is to be answered.
+#[derive(Debug)]
 pub struct Response {
     /// 200 to 599.
     pub status: u16,
@@ -115,14 +116,12 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// May be empty.
     pub body: Vec<u8>,
-    /// Runs in the connection's thread after the answer was written, or could not be written: the request was accepted either way.
-    pub after: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Response {
     /// An answer with a body.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
-        Response { status, content_type, headers: Vec::new(), body: body.into(), after: None }
+        Response { status, content_type, headers: Vec::new(), body: body.into() }
     }
 
     /// An answer of one line.
@@ -134,19 +133,6 @@ impl Response {
     pub fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Response {
         self.headers.push((name, value.into()));
         self
-    }
-
-    /// With work that is done after the client has been answered.
-    pub fn and_then(mut self, after: impl FnOnce() + Send + 'static) -> Response {
-        self.after = Some(Box::new(after));
-        self
-    }
-}
-
-impl fmt::Debug for Response {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Response { status, content_type, headers, body, after } = self;
-        write!(f, "Response({status} {content_type} {headers:?} {} bytes, after: {})", body.len(), after.is_some())
     }
 }
 

@@ -311,13 +311,8 @@ impl Hall {
         Ok((body, permit))
     }
 
-    fn answer(&self, request: tiny_http::Request, mut response: Response, next: Next) -> Next {
-        let after = response.after.take();
-        let written = request.respond(theirs(response));
-        if let Some(after) = after {
-            after();
-        }
-        match written {
+    fn answer(&self, request: tiny_http::Request, response: Response, next: Next) -> Next {
+        match request.respond(theirs(response)) {
             Ok(()) => next,
             Err(_) => {
                 self.service.refusals.count(Refusal::AnswerUnread);
