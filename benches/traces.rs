@@ -6,7 +6,7 @@ use divan::counter::ItemsCount;
 use mote::decode::traces_v04;
 use mote::encode::traces::{Agent, BODY_BYTES_MAX, PayloadWriter, TraceBody};
 use mote::model::trace::{TracePayload, TracerInfo};
-use mote::process::traces::{Settings, prepare};
+use mote::process::traces::{Memory, Settings, prepare};
 use mote::sys::random::Random;
 
 const TRACES: usize = 100;
@@ -29,7 +29,7 @@ fn prepare_spans(bencher: Bencher) {
     let request = request();
     let settings = settings();
     bencher.counter(ItemsCount::new(TRACES * SPANS)).with_inputs(|| decode(request.clone())).bench_values(|mut payload| {
-        prepare(&mut payload, &settings, NOW);
+        prepare(&mut payload, &settings, &mut Memory::default(), NOW);
         payload
     });
 }
@@ -38,7 +38,7 @@ fn prepare_spans(bencher: Bencher) {
 #[divan::bench(args = [0, 1, 6])]
 fn encode_at_level(bencher: Bencher, level: u32) {
     let mut payload = decode(request());
-    prepare(&mut payload, &settings(), NOW);
+    prepare(&mut payload, &settings(), &mut Memory::default(), NOW);
     bencher.counter(ItemsCount::new(TRACES * SPANS)).bench(|| encode(&payload, level));
 }
 
@@ -48,13 +48,13 @@ fn whole_path_at_level_1(bencher: Bencher) {
     let settings = settings();
     bencher.counter(ItemsCount::new(TRACES * SPANS)).with_inputs(|| request.clone()).bench_values(|request| {
         let mut payload = decode(request);
-        prepare(&mut payload, &settings, NOW);
+        prepare(&mut payload, &settings, &mut Memory::default(), NOW);
         encode(&payload, 1)
     });
 }
 
 fn settings() -> Settings {
-    Settings { global_tags: vec![("region".into(), "eu".into())] }
+    Settings { global_tags: vec![("region".into(), "eu".into())], ..Settings::default() }
 }
 
 fn decode(request: Vec<u8>) -> TracePayload {

@@ -62,8 +62,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("crc32fast", &["spool/"]),
     ("flate2", &["encode/compress.rs", "out/"]),
     ("base64", &["decode/calls.rs", "secrets/"]),
-    ("serde", &["decode/", "encode/", "secrets/"]),
-    ("serde_json", &["decode/", "encode/", "secrets/", "out/"]),
+    ("regex_lite", &["process/pattern.rs"]),
+    ("serde", &["config/lists.rs", "decode/", "encode/", "secrets/"]),
+    ("serde_json", &["config/lists.rs", "decode/", "encode/", "secrets/", "out/"]),
 ];
 
 /// Folders whose files have samples in fixtures that tests read.

@@ -138,6 +138,36 @@ fn tags_host_and_env_of_the_agent_are_on_what_arrives() {
 }
 
 #[test]
+fn queries_and_card_numbers_do_not_leave_the_machine() {
+    let stage = stage(&[]);
+    send(stage.port, "PUT", "/v0.4/traces", &[MSGPACK], &fixture("decode/traces_v04/two_spans.bin"));
+    let body =
+        br#"[[{"service":"s","name":"n","resource":"r","trace_id":1,"span_id":2,"meta":{"note":"4111 1111 1111 1111"}}]]"#;
+    send(stage.port, "POST", "/v0.4/traces", &[("Content-Type", "application/json")], body);
+    let spans = stage.spans();
+    let of = |name: &str| spans.iter().find(|span| span["name"] == name).unwrap();
+    assert_eq!(of("postgres.query")["resource"], "SELECT * FROM cart WHERE id = ?");
+    assert_eq!(
+        (&of("postgres.query")["meta"]["sql.query"], &of("n")["meta"]["note"]),
+        (&json!("SELECT * FROM cart WHERE id = ?"), &json!("?"))
+    );
+}
+
+#[test]
+fn filters_drop_traces_and_the_ledger_says_so() {
+    let stage = stage(&[
+        ("DD_APM_IGNORE_RESOURCES", "^GET /1$"),
+        ("DD_APM_REPLACE_TAGS", r#"[{"name":"resource.name","pattern":"\\d","repl":"N"}]"#),
+    ]);
+    send(stage.port, "PUT", "/v0.4/traces", &[MSGPACK], &v04_trace(1, 3)); // its root is GET /1
+    send(stage.port, "PUT", "/v0.4/traces", &[MSGPACK], &fixture("decode/traces_v04/two_spans.bin"));
+    let finished = stage.agent.stop_and_finish();
+    finished.assert_clean();
+    assert_eq!((finished.ledger().of("traces", "filtered"), finished.ledger().of("traces", "sent")), (3, 2));
+    assert_eq!(stage.intake.records().len(), 2);
+}
+
+#[test]
 fn a_large_request_is_split_into_bodies_that_the_intake_takes() {
     let stage = stage(&[("DD_MAX_MEMORY", "64MiB")]);
     let resource = "x".repeat(4_000);

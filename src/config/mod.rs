@@ -6,6 +6,7 @@
 mod args;
 mod env;
 mod keys;
+mod lists;
 mod merge;
 mod settings;
 mod values;
@@ -22,6 +23,10 @@ pub use args::parse as parse_args;
 pub use env::AwsEnv;
 pub use env::Env;
 pub use keys::KeySource;
+pub use lists::Quoted;
+pub use lists::ReplaceTag;
+pub use lists::ReplaceTags;
+pub use lists::Words;
 pub use merge::Effective;
 pub use merge::Loaded;
 pub use merge::Origin;

@@ -1,6 +1,9 @@
-//! The table of settings: one row each. Names are the Datadog Agent's where it has one; a variable's name is the path in the file
-//! with `DD_` before it, in capitals, dots as underscores, and further names stand in brackets.
+//! The table of settings: one row each. Names are the Datadog Agent's where it has one; a variable's name is the path in the
+//! file with `DD_` before it, in capitals, dots as underscores, and further names stand in brackets.
 
+use crate::config::lists::Quoted;
+use crate::config::lists::ReplaceTags;
+use crate::config::lists::Words;
 use crate::config::merge::Values;
 use crate::config::values::BaseUrl;
 use crate::config::values::Bytes;
@@ -119,6 +122,76 @@ settings! {
     apm_dd_url: Option<BaseUrl> = "apm_config.apm_dd_url" ["DD_APM_DD_URL"] "";
     /// Environment of spans that name none, in place of `env`.
     apm_env: Option<String> = "apm_config.env" ["DD_APM_ENV"] "";
+    /// Traces whose root's resource matches one of these patterns do not go on.
+    ignore_resources: Quoted = "apm_config.ignore_resources" ["DD_APM_IGNORE_RESOURCES", "DD_IGNORE_RESOURCE"] "";
+    /// Traces whose root has one of these tags, `key` or `key:value`, do not go on.
+    filter_tags_reject: Words = "apm_config.filter_tags.reject" ["DD_APM_FILTER_TAGS_REJECT"] "";
+    /// Traces whose root has not all of these tags do not go on.
+    filter_tags_require: Words = "apm_config.filter_tags.require" ["DD_APM_FILTER_TAGS_REQUIRE"] "";
+    /// The same as reject, with patterns as values.
+    filter_tags_regex_reject: Words = "apm_config.filter_tags_regex.reject" ["DD_APM_FILTER_TAGS_REGEX_REJECT"] "";
+    /// The same as require, with patterns as values.
+    filter_tags_regex_require: Words = "apm_config.filter_tags_regex.require" ["DD_APM_FILTER_TAGS_REGEX_REQUIRE"] "";
+    /// What is written anew in tags and resources: rules with name, pattern and repl.
+    replace_tags: ReplaceTags = "apm_config.replace_tags" ["DD_APM_REPLACE_TAGS"] "";
+    /// The Agent's features that are on; known are those about SQL, such as table_names or quantize_sql_tables.
+    apm_features: Words = "apm_config.features" ["DD_APM_FEATURES"] "";
+    /// Another engine for SQL: obfuscate_only, normalize_only, obfuscate_and_normalize.
+    sql_obfuscation_mode: Option<String> = "apm_config.sql_obfuscation_mode" ["DD_APM_SQL_OBFUSCATION_MODE"] "";
+    /// Hide what looks like the number of a payment card.
+    cards_enabled: bool = "apm_config.obfuscation.credit_cards.enabled" ["DD_APM_OBFUSCATION_CREDIT_CARDS_ENABLED"] "true";
+    /// Only if its check digit is right.
+    cards_luhn: bool = "apm_config.obfuscation.credit_cards.luhn" ["DD_APM_OBFUSCATION_CREDIT_CARDS_LUHN"] "false";
+    /// Tags that keep such numbers.
+    cards_keep_values: Words =
+        "apm_config.obfuscation.credit_cards.keep_values" ["DD_APM_OBFUSCATION_CREDIT_CARDS_KEEP_VALUES"] "";
+    /// Hide the values of raw Redis commands.
+    redis_enabled: bool = "apm_config.obfuscation.redis.enabled" ["DD_APM_OBFUSCATION_REDIS_ENABLED"] "true";
+    /// And all other arguments.
+    redis_remove_all_args: bool =
+        "apm_config.obfuscation.redis.remove_all_args" ["DD_APM_OBFUSCATION_REDIS_REMOVE_ALL_ARGS"] "false";
+    /// Hide the values of raw Valkey commands.
+    valkey_enabled: bool = "apm_config.obfuscation.valkey.enabled" ["DD_APM_OBFUSCATION_VALKEY_ENABLED"] "true";
+    /// And all other arguments.
+    valkey_remove_all_args: bool =
+        "apm_config.obfuscation.valkey.remove_all_args" ["DD_APM_OBFUSCATION_VALKEY_REMOVE_ALL_ARGS"] "false";
+    /// Hide Memcached commands.
+    memcached_enabled: bool = "apm_config.obfuscation.memcached.enabled" ["DD_APM_OBFUSCATION_MEMCACHED_ENABLED"] "true";
+    /// Only the values of Memcached commands.
+    memcached_keep_command: bool =
+        "apm_config.obfuscation.memcached.keep_command" ["DD_APM_OBFUSCATION_MEMCACHED_KEEP_COMMAND"] "false";
+    /// Hide the query in URLs.
+    http_remove_query_string: bool =
+        "apm_config.obfuscation.http.remove_query_string" ["DD_APM_OBFUSCATION_HTTP_REMOVE_QUERY_STRING"] "false";
+    /// Hide parts of URLs' paths that have a digit.
+    http_remove_paths_with_digits: bool =
+        "apm_config.obfuscation.http.remove_paths_with_digits" ["DD_APM_OBFUSCATION_HTTP_REMOVE_PATHS_WITH_DIGITS"] "false";
+    /// Hide stack traces.
+    remove_stack_traces: bool = "apm_config.obfuscation.remove_stack_traces" ["DD_APM_OBFUSCATION_REMOVE_STACK_TRACES"] "false";
+    /// Hide values in what is asked of MongoDB.
+    mongodb_enabled: bool = "apm_config.obfuscation.mongodb.enabled" ["DD_APM_OBFUSCATION_MONGODB_ENABLED"] "true";
+    /// But for those of these keys.
+    mongodb_keep_values: Words = "apm_config.obfuscation.mongodb.keep_values" ["DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES"] "";
+    /// Keys whose values are read as SQL.
+    mongodb_sql_values: Words =
+        "apm_config.obfuscation.mongodb.obfuscate_sql_values" ["DD_APM_OBFUSCATION_MONGODB_OBFUSCATE_SQL_VALUES"] "";
+    /// Hide values in what is asked of Elasticsearch.
+    elasticsearch_enabled: bool =
+        "apm_config.obfuscation.elasticsearch.enabled" ["DD_APM_OBFUSCATION_ELASTICSEARCH_ENABLED"] "true";
+    /// But for those of these keys.
+    elasticsearch_keep_values: Words =
+        "apm_config.obfuscation.elasticsearch.keep_values" ["DD_APM_OBFUSCATION_ELASTICSEARCH_KEEP_VALUES"] "";
+    /// Keys whose values are read as SQL.
+    elasticsearch_sql_values: Words =
+        "apm_config.obfuscation.elasticsearch.obfuscate_sql_values" ["DD_APM_OBFUSCATION_ELASTICSEARCH_OBFUSCATE_SQL_VALUES"] "";
+    /// Hide values in what is asked of OpenSearch.
+    opensearch_enabled: bool = "apm_config.obfuscation.opensearch.enabled" ["DD_APM_OBFUSCATION_OPENSEARCH_ENABLED"] "true";
+    /// But for those of these keys.
+    opensearch_keep_values: Words =
+        "apm_config.obfuscation.opensearch.keep_values" ["DD_APM_OBFUSCATION_OPENSEARCH_KEEP_VALUES"] "";
+    /// Keys whose values are read as SQL.
+    opensearch_sql_values: Words =
+        "apm_config.obfuscation.opensearch.obfuscate_sql_values" ["DD_APM_OBFUSCATION_OPENSEARCH_OBFUSCATE_SQL_VALUES"] "";
     /// Ship logs; inside Lambda beside `serverless_logs_enabled`.
     logs_enabled: Option<bool> = "logs_enabled" [] "";
     /// Ship logs from Lambda; either switch turned on is enough.

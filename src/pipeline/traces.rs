@@ -1,4 +1,4 @@
-//! Spans from decoded requests to bodies: normalise, mark, encode, batch by whole chunks.
+//! Spans from decoded requests to bodies: prepare, encode, batch by whole chunks.
 
 use crate::encode::traces::Agent;
 use crate::encode::traces::BODY_BYTES_MAX;
@@ -40,6 +40,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct TracesStage {
     settings: Settings,
+    memory: rules::Memory,
     body: Option<Filling>,
     queue: Arc<Queue>,
 }
@@ -55,7 +56,7 @@ struct Filling {
 impl TracesStage {
     /// A stage that puts bodies into `queue`.
     pub fn new(settings: Settings, queue: Arc<Queue>) -> TracesStage {
-        TracesStage { settings, body: None, queue }
+        TracesStage { settings, memory: rules::Memory::default(), body: None, queue }
     }
 
     fn close_body(&mut self) {
@@ -75,7 +76,8 @@ impl Stage for TracesStage {
 
     fn take(&mut self, parcel: Parcel<TracePayload>, now: Now) {
         let Parcel { item: mut payload, mut claim, permit } = parcel;
-        rules::prepare(&mut payload, &self.settings.rules, now.unix_nanos());
+        let filtered = rules::prepare(&mut payload, &self.settings.rules, &mut self.memory, now.unix_nanos());
+        claim.drop_some(filtered, Reason::Filtered);
         let mut writer = PayloadWriter::new(&payload, CHUNK_BYTES_MAX);
         loop {
             let filling = self.body.get_or_insert_with(|| Filling {
@@ -97,7 +99,7 @@ impl Stage for TracesStage {
         claim.drop_some(writer.too_large_spans(), Reason::TooLarge);
         debug_assert_eq!(claim.records(), 0, "every span of a payload is written or passed over");
         if self.body.as_ref().is_some_and(|filling| filling.claim.records() == 0) {
-            self.body = None; // nothing but chunks that are too large
+            self.body = None; // nothing but chunks that were filtered or are too large
         }
         drop(permit);
     }
@@ -112,5 +114,40 @@ impl Stage for TracesStage {
 
     fn finish(&mut self, _now: Now) {
         self.close_body();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::trace::Chunk;
+    use crate::model::trace::Slice;
+    use crate::model::trace::Span;
+    use crate::process::traces::filters::Filters;
+    use crate::process::traces::filters::TagFilter;
+    use crate::spool::Room;
+    use crate::spool::WhenFull;
+    use crate::sys::clock::Clock;
+    use crate::sys::ledger::Ledger;
+    use crate::sys::ledger::Signal;
+    use crate::sys::memory::Budget;
+
+    #[test]
+    fn filtered_spans_are_booked_as_such() {
+        let clock = Clock::new();
+        let require = vec![TagFilter::parse("wanted")];
+        let rules = rules::Settings { filters: Filters { require, ..Filters::default() }, ..rules::Settings::default() };
+        let settings = Settings { rules, agent: Agent::default(), body_bytes_max: 1 << 20, compression_level: 1 };
+        let mut stage = TracesStage::new(settings, Queue::new(Room::new(1 << 20), WhenFull::DropOldest, clock));
+        let (ledger, budget) = (Ledger::new(), Budget::new(1 << 20));
+        let span = Span { trace_id: 1, span_id: 2, ..Span::default() };
+        let chunks = vec![Chunk { spans: Slice::since(0, 3), ..Chunk::default() }];
+        let item = TracePayload { spans: vec![span; 3], chunks, ..TracePayload::default() };
+        let permit = budget.reserve(1000, clock.instant_in(Duration::ZERO)).unwrap();
+        let claim = ledger.accept(Signal::Traces, 3);
+        stage.take(Parcel { item, claim, permit }, clock.now());
+        assert!(stage.due().is_none(), "there is no body without spans");
+        let line = ledger.snapshot().to_string();
+        assert!(line.contains("accepted=3 restored=0 sent=0 memory=0 spool=0 dropped=3 filtered=3;"), "{line}");
     }
 }

@@ -3,4 +3,5 @@
 
 pub mod invocation;
 pub mod logs;
+pub mod pattern;
 pub mod traces;

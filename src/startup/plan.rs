@@ -1,9 +1,10 @@
-//! From the configuration to the values that each part gets: parts never see the configuration, so they cannot acquire settings that
-//! are not theirs.
+//! From the configuration to the values that each part gets: parts never see the configuration, so they cannot acquire settings
+//! that are not theirs.
 
 use crate::config::AwsEnv;
 use crate::config::BaseUrl;
 use crate::config::Config;
+use crate::config::Words;
 use crate::deliver::BackoffLimits;
 use crate::encode::logs as encode_logs;
 use crate::encode::traces as encode_traces;
@@ -13,7 +14,20 @@ use crate::pipeline::logs;
 use crate::pipeline::traces;
 use crate::process::invocation;
 use crate::process::invocation::RootSpans;
+use crate::process::pattern::Pattern;
+use crate::process::pattern::PatternError;
 use crate::process::traces as trace_rules;
+use crate::process::traces::filters::Filters;
+use crate::process::traces::filters::TagFilter;
+use crate::process::traces::obfuscate;
+use crate::process::traces::obfuscate::Commands;
+use crate::process::traces::obfuscate::Memcached;
+use crate::process::traces::obfuscate::cards;
+use crate::process::traces::obfuscate::json;
+use crate::process::traces::obfuscate::sql;
+use crate::process::traces::obfuscate::sql_modes::Mode;
+use crate::process::traces::replace;
+use crate::process::traces::replace::Target;
 use crate::sources::http;
 use crate::sources::trace_http::TraceLimits;
 use crate::sys::host;
@@ -31,8 +45,8 @@ pub enum Place {
     Lambda,
 }
 
-/// How `max_memory` is shared out: a half for what comes in, until it is encoded; a quarter for bodies that wait to leave; the rest
-/// for what is being worked on, which is one body a signal and its compressor.
+/// How `max_memory` is shared out: a half for what comes in, until it is encoded; a quarter for bodies that wait to leave; the
+/// rest for what is being worked on, which is one body a signal and its compressor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Requests and decoded items.
@@ -103,10 +117,103 @@ pub fn default_env(config: &Config) -> &str {
     config.apm_env.as_deref().or(config.env.as_deref()).unwrap_or("none")
 }
 
+/// The rules for traces, and what could not be used of those that the user wrote.
+pub fn trace_rules(config: &Config) -> (trace_rules::Settings, Vec<String>) {
+    let mut refused = Vec::new();
+    let patterns = config.ignore_resources.0.iter().map(|pattern| Pattern::parse(pattern));
+    let filters = Filters {
+        ignore_resources: usable(patterns, "apm_config.ignore_resources", &mut refused),
+        reject: tag_filters(&config.filter_tags_reject).collect(),
+        reject_patterns: pattern_filters(&config.filter_tags_regex_reject, "apm_config.filter_tags_regex.reject", &mut refused),
+        require: tag_filters(&config.filter_tags_require).collect(),
+        require_patterns: pattern_filters(
+            &config.filter_tags_regex_require,
+            "apm_config.filter_tags_regex.require",
+            &mut refused,
+        ),
+    };
+    let replace = config.replace_tags.0.iter().map(|rule| {
+        let (target, replacement) = (Target::named(&rule.name), rule.repl.clone());
+        Pattern::parse(&rule.pattern).map(|pattern| replace::Rule { target, pattern, replacement })
+    });
+    let replace = usable(replace, "apm_config.replace_tags", &mut refused);
+    let obfuscation = obfuscation(config, &mut refused);
+    (trace_rules::Settings { global_tags: user_tags(config), filters, obfuscation, replace }, refused)
+}
+
+/// Those that compile; the others are named in `refused`.
+fn usable<T>(items: impl Iterator<Item = Result<T, PatternError>>, setting: &str, refused: &mut Vec<String>) -> Vec<T> {
+    let keep = |item: Result<T, PatternError>| item.map_err(|err| refused.push(format!("{setting}: {err}; ignored"))).ok();
+    items.filter_map(keep).collect()
+}
+
+fn tag_filters(words: &Words) -> impl Iterator<Item = TagFilter<String>> {
+    words.0.iter().map(|word| TagFilter::parse(word))
+}
+
+fn pattern_filters(words: &Words, setting: &str, refused: &mut Vec<String>) -> Vec<TagFilter<Pattern>> {
+    usable(tag_filters(words).map(TagFilter::into_pattern), setting, refused)
+}
+
+fn obfuscation(config: &Config, refused: &mut Vec<String>) -> obfuscate::Settings {
+    let json = |enabled: bool, keep: &Words, sql: &Words| json::Settings {
+        enabled,
+        keep_values: keep.0.clone(),
+        sql_values: sql.0.clone(),
+    };
+    let commands = |enabled: bool, remove_all_args: bool| match (enabled, remove_all_args) {
+        (false, _) => Commands::Whole,
+        (true, false) => Commands::WithoutValues,
+        (true, true) => Commands::WithoutArguments,
+    };
+    obfuscate::Settings {
+        cards: cards::Settings {
+            enabled: config.cards_enabled,
+            luhn: config.cards_luhn,
+            keep_values: config.cards_keep_values.0.clone(),
+        },
+        sql: sql_settings(config, refused),
+        redis: commands(config.redis_enabled, config.redis_remove_all_args),
+        valkey: commands(config.valkey_enabled, config.valkey_remove_all_args),
+        memcached: match (config.memcached_enabled, config.memcached_keep_command) {
+            (false, _) => Memcached::Whole,
+            (true, true) => Memcached::WithoutValues,
+            (true, false) => Memcached::Nothing,
+        },
+        http: obfuscate::http::Settings {
+            remove_query_string: config.http_remove_query_string,
+            remove_paths_with_digits: config.http_remove_paths_with_digits,
+        },
+        mongodb: json(config.mongodb_enabled, &config.mongodb_keep_values, &config.mongodb_sql_values),
+        elasticsearch: json(config.elasticsearch_enabled, &config.elasticsearch_keep_values, &config.elasticsearch_sql_values),
+        opensearch: json(config.opensearch_enabled, &config.opensearch_keep_values, &config.opensearch_sql_values),
+        remove_stack_traces: config.remove_stack_traces,
+    }
+}
+
+/// The features, which are separated by commas where variables set them, have more than one name for some things.
+fn sql_settings(config: &Config, refused: &mut Vec<String>) -> sql::Settings {
+    let has = |feature: &str| config.apm_features.0.iter().any(|words| words.split(',').any(|word| word.trim() == feature));
+    let mode = config.sql_obfuscation_mode.as_deref().and_then(|name| {
+        let mode = Mode::named(name);
+        if mode.is_none() {
+            refused.push(format!("apm_config.sql_obfuscation_mode: there is no mode `{name}`; ignored"));
+        }
+        mode
+    });
+    sql::Settings {
+        mode: mode.or(has("sqllexer").then_some(Mode::ObfuscateOnly)),
+        table_names: has("table_names"),
+        replace_digits: has("quantize_sql_tables") || has("replace_sql_digits"),
+        keep_alias: has("keep_sql_alias"),
+        dollar_quoted_func: has("dollar_quoted_func"),
+    }
+}
+
 /// The traces pipeline.
-pub fn traces(config: &Config, hostname: &str, memory: Memory) -> traces::Settings {
+pub fn traces(config: &Config, rules: trace_rules::Settings, hostname: &str, memory: Memory) -> traces::Settings {
     traces::Settings {
-        rules: trace_rules::Settings { global_tags: user_tags(config) },
+        rules,
         agent: encode_traces::Agent {
             hostname: hostname.to_owned(),
             env: default_env(config).to_owned(),
@@ -209,6 +316,8 @@ pub fn bind_address(text: &str) -> Result<IpAddr, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+    use crate::config::RunArgs;
 
     #[test]
     fn shares_leave_room_for_what_is_being_worked_on() {
@@ -223,5 +332,72 @@ mod tests {
     fn listeners_take_addresses_and_localhost() {
         assert!(bind_address("localhost").is_ok() && bind_address("::1").is_ok() && bind_address("[::]").is_ok());
         assert!(bind_address("example.com").is_err());
+    }
+
+    /// The configuration that these variables make.
+    fn config(variables: &[(&str, &str)]) -> Config {
+        let env = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let args = RunArgs { config: Some("/dev/null".into()), ..RunArgs::default() };
+        let loaded = config::load(&args, &env, false);
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+        loaded.config
+    }
+
+    #[test]
+    fn nothing_written_is_the_agents_defaults() {
+        let (rules, refused) = trace_rules(&config(&[]));
+        assert_eq!((rules, refused), (trace_rules::Settings::default(), Vec::new()));
+    }
+
+    #[test]
+    fn rules_come_from_the_agents_variables() {
+        let (rules, refused) = trace_rules(&config(&[
+            ("DD_APM_IGNORE_RESOURCES", r#""GET /ignore-me","(GET|POST) and, too""#),
+            ("DD_APM_FILTER_TAGS_REJECT", "debug:true health"),
+            ("DD_APM_FILTER_TAGS_REQUIRE", r#"["env:a b"]"#),
+            ("DD_APM_FILTER_TAGS_REGEX_REQUIRE", "env:^prod.*$ team"),
+            ("DD_APM_REPLACE_TAGS", r#"[{"name":"*","pattern":"foo","repl":"bar"}]"#),
+            ("DD_APM_OBFUSCATION_REDIS_REMOVE_ALL_ARGS", "true"),
+            ("DD_APM_OBFUSCATION_VALKEY_ENABLED", "false"),
+            ("DD_APM_OBFUSCATION_MEMCACHED_KEEP_COMMAND", "1"),
+            ("DD_APM_OBFUSCATION_MONGODB_KEEP_VALUES", r#"["id", "kind"]"#),
+            ("DD_APM_OBFUSCATION_CREDIT_CARDS_LUHN", "true"),
+            ("DD_APM_CONFIG_OBFUSCATION_HTTP_REMOVE_QUERY_STRING", "true"),
+            ("DD_APM_OBFUSCATION_REMOVE_STACK_TRACES", "true"),
+            ("DD_APM_FEATURES", "table_names,quantize_sql_tables"),
+        ]));
+        assert_eq!(refused, Vec::<String>::new());
+        assert_eq!(rules.filters.ignore_resources.len(), 2);
+        assert_eq!(rules.filters.reject, [TagFilter::parse("debug:true"), TagFilter::parse("health")]);
+        assert_eq!(rules.filters.require, [TagFilter::parse("env:a b")]);
+        assert_eq!(rules.filters.require_patterns.len(), 2);
+        assert_eq!((rules.replace.len(), &rules.replace[0].target), (1, &Target::All));
+        let obfuscation = &rules.obfuscation;
+        assert_eq!((obfuscation.redis, obfuscation.valkey), (Commands::WithoutArguments, Commands::Whole));
+        assert_eq!(obfuscation.memcached, Memcached::WithoutValues);
+        assert_eq!(obfuscation.mongodb.keep_values, ["id", "kind"]);
+        assert!(obfuscation.cards.enabled && obfuscation.cards.luhn && obfuscation.remove_stack_traces);
+        assert!(obfuscation.http.remove_query_string && !obfuscation.http.remove_paths_with_digits);
+        assert!(obfuscation.sql.table_names && obfuscation.sql.replace_digits && !obfuscation.sql.keep_alias);
+    }
+
+    #[test]
+    fn patterns_that_do_not_compile_are_named_and_left_out() {
+        let (rules, refused) = trace_rules(&config(&[
+            ("DD_APM_IGNORE_RESOURCES", "(,ok"),
+            ("DD_APM_FILTER_TAGS_REGEX_REJECT", r"a:\pL b:c"),
+            ("DD_APM_REPLACE_TAGS", r#"[{"name":"*","pattern":"[","repl":""},{"name":"a","pattern":"b","repl":"c"}]"#),
+            ("DD_APM_SQL_OBFUSCATION_MODE", "strange"),
+        ]));
+        let named: Vec<&str> = refused.iter().filter_map(|warning| warning.split(": ").next()).collect();
+        let expected = [
+            "apm_config.ignore_resources",
+            "apm_config.filter_tags_regex.reject",
+            "apm_config.replace_tags",
+            "apm_config.sql_obfuscation_mode",
+        ];
+        assert_eq!(named, expected);
+        assert_eq!((rules.filters.ignore_resources.len(), rules.filters.reject_patterns.len(), rules.replace.len()), (1, 1, 1));
+        assert_eq!(rules.obfuscation.sql.mode, None);
     }
 }

@@ -16,7 +16,11 @@ use crate::model::trace::Tag;
 use crate::model::trace::Text;
 use crate::model::trace::TracePayload;
 
+pub mod edit;
+pub mod filters;
 pub mod normalize;
+pub mod obfuscate;
+pub mod replace;
 pub mod rewrite;
 pub mod tag_rules;
 pub mod top_level;
@@ -28,14 +32,31 @@ pub mod unicode;
 pub struct Settings {
     /// Tags that every span gets; a span's own tag of the same name gives way, as at the reference agent.
     pub global_tags: Vec<(String, String)>,
+    /// Traces that do not go on.
+    pub filters: filters::Filters,
+    /// What is hidden.
+    pub obfuscation: obfuscate::Settings,
+    /// What is written anew, in this order.
+    pub replace: Vec<replace::Rule>,
 }
 
-/// Carries out the processing order on all chunks.
-pub fn prepare(payload: &mut TracePayload, settings: &Settings, now_unix_nanos: i64) {
+/// What is kept from one payload to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    obfuscation: obfuscate::Memory,
+}
+
+/// Carries out the processing order on all chunks. Those that the filters hold back are gone afterwards; the answer is how many
+/// spans they had.
+pub fn prepare(payload: &mut TracePayload, settings: &Settings, memory: &mut Memory, now_unix_nanos: i64) -> u64 {
     let mut normalizer = normalize::Normalizer::new(now_unix_nanos);
     let mut parents = top_level::Parents::default();
     normalizer.payload(payload);
     let globals = add_global_tags(payload, settings);
+    replace::span_tags(payload, &settings.replace, normalizer.rewriter());
+    let mut obfuscator = obfuscate::Obfuscator::new(&settings.obfuscation, &mut memory.obfuscation, payload);
+    let mut verdicts = filters::Verdicts::default();
+    let mut filtered = 0;
     for index in 0..payload.chunks.len() {
         let spans = payload.chunks[index].spans;
         for span in spans.range() {
@@ -44,16 +65,22 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, now_unix_nanos: 
         parents.read(&payload.spans[spans.range()]);
         let root = spans.range().start + parents.root(&payload.spans[spans.range()]);
         set_chunk_attributes(payload, index, root);
-        // Step 5 comes here: filters by resource and by the root's tags, which see the tags before those of the configuration.
+        // The filters see the root before it gets the tags of the configuration.
+        if !settings.filters.let_pass(payload, root, &mut verdicts) {
+            filtered += spans.len() as u64;
+            payload.chunks[index].spans = Slice::default();
+            continue;
+        }
         if let Some(origin) = globals.origin {
             payload.chunks[index].origin = origin;
         }
         for span in spans.range() {
             globals.remove_overwritten(payload, span);
-            // Step 7 begins here: obfuscation, which may make texts longer than truncation lets through.
+            // Obfuscation may make texts longer than truncation lets through.
+            obfuscator.span(edit::Edit { payload, span, rewriter: normalizer.rewriter() });
             truncate::span(payload, span, normalizer.rewriter());
+            replace::span(payload, span, &settings.replace, normalizer.rewriter());
         }
-        // Replace rules come here.
         match payload.tracer.client_top_level {
             true => top_level::take_over(payload, spans),
             false => parents.mark(payload, spans),
@@ -61,6 +88,10 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, now_unix_nanos: 
         fill_tracer_fields(payload, spans, root);
         // Step 9 comes here: statistics, unless the tracer computes them.
     }
+    if 0 < filtered {
+        payload.chunks.retain(|chunk| !chunk.spans.is_empty());
+    }
+    filtered
 }
 
 /// Step 4. What a newer tracer says of the chunk stands, else the spans say it.
@@ -197,13 +228,14 @@ mod tests {
     }
 
     fn settings(tags: &[(&str, &str)]) -> Settings {
-        Settings { global_tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect() }
+        let global_tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Settings { global_tags, ..Settings::default() }
     }
 
     #[track_caller]
     fn check_priority(spans: &[SpanCase], expected: i32) {
         let mut payload = payload(spans);
-        prepare(&mut payload, &Settings::default(), NOW);
+        prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW);
         assert_eq!(payload.chunks[0].priority, expected);
     }
 
@@ -223,7 +255,7 @@ mod tests {
         payload.chunks[0].priority = 0;
         payload.chunks[0].origin = payload.texts.make("synthetics");
         payload.tracer.env = "Own Env".to_owned();
-        prepare(&mut payload, &Settings::default(), NOW);
+        prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW);
         assert_eq!((payload.chunks[0].priority, payload.texts.str(payload.chunks[0].origin)), (0, "synthetics"));
         assert_eq!((payload.tracer.env.as_str(), payload.tracer.app_version.as_str()), ("own_env", "1"));
     }
@@ -233,7 +265,7 @@ mod tests {
         let mut payload = payload(&[(0, &[], &[]), (1, &[("_dd.p.dm", "-4")], &[]), (1, &[("_dd.p.dm", "-1")], &[])]);
         payload.chunks[0].tags = Slice::since(1, 2);
         payload.tags[1].key = payload.texts.make("of the chunk");
-        prepare(&mut payload, &Settings::default(), NOW);
+        prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW);
         let value = |slice, key| payload.tag(slice, key).map(|text| payload.texts.str(text));
         assert_eq!(value(payload.chunks[0].tags, "_dd.p.dm"), Some("-4"));
         assert_eq!(value(payload.chunks[0].tags, "of the chunk"), Some("-1"));
@@ -243,7 +275,12 @@ mod tests {
     #[test]
     fn tags_of_the_configuration_overwrite_and_the_origin_is_no_tag() {
         let mut payload = payload(&[(0, &[("team", "spans"), ("env", "prod"), ("meat", "x")], &[])]);
-        prepare(&mut payload, &settings(&[("team", "configured"), ("_dd.origin", "edge"), ("", "x")]), NOW);
+        prepare(
+            &mut payload,
+            &settings(&[("team", "configured"), ("_dd.origin", "edge"), ("", "x")]),
+            &mut Memory::default(),
+            NOW,
+        );
         let span = payload.spans[0];
         let value = |key| payload.span_tag(&span, key).map(|text| payload.texts.str(text));
         assert_eq!(
@@ -258,20 +295,60 @@ mod tests {
     fn the_payloads_fields_come_from_the_root_first_and_the_host_from_nowhere_else() {
         let child: &[(&str, &str)] = &[("env", "child"), ("version", "2"), ("runtime-id", "r"), ("_dd.hostname", "child")];
         let mut filled = payload(&[(2, child, &[]), (0, &[("env", "root"), ("version", "")], &[])]);
-        prepare(&mut filled, &Settings::default(), NOW);
+        prepare(&mut filled, &Settings::default(), &mut Memory::default(), NOW);
         let tracer = &filled.tracer;
         assert_eq!((tracer.env.as_str(), tracer.app_version.as_str(), tracer.runtime_id.as_str()), ("root", "2", "r"));
         assert_eq!(tracer.hostname, "");
         let mut filled = payload(&[(0, &[("_dd.hostname", "h")], &[])]);
-        prepare(&mut filled, &settings(&[("env", "configured")]), NOW);
+        prepare(&mut filled, &settings(&[("env", "configured")]), &mut Memory::default(), NOW);
         assert_eq!((filled.tracer.hostname.as_str(), filled.tracer.env.as_str()), ("h", "configured"));
+    }
+
+    /// Three chunks of one span each, with tag `health` at the one in the middle.
+    fn three_chunks() -> TracePayload {
+        let mut payload = payload(&[(0, &[("a", "1")], &[]), (0, &[("health", "1"), ("env", "x")], &[]), (0, &[], &[])]);
+        payload.chunks = (0..3).map(|at| Chunk { spans: Slice::since(at, at + 1), ..Chunk::default() }).collect();
+        payload
+    }
+
+    #[test]
+    fn chunks_that_are_filtered_are_gone_and_counted() {
+        let reject = vec![filters::TagFilter::parse("health")];
+        let filters = filters::Filters { reject, ..filters::Filters::default() };
+        let settings = Settings { filters, ..settings(&[("health", "of the configuration")]) };
+        let mut payload = three_chunks();
+        assert_eq!(prepare(&mut payload, &settings, &mut Memory::default(), NOW), 1);
+        let kept: Vec<u64> = payload.chunks.iter().map(|chunk| payload.spans[chunk.spans.range().start].span_id).collect();
+        assert_eq!((kept, payload.tracer.env.as_str()), (vec![1, 3], ""), "nothing is taken from what is gone");
+        let mut payload = three_chunks();
+        assert_eq!(prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW), 0);
+        assert_eq!(payload.chunks.len(), 3);
+    }
+
+    #[test]
+    fn replace_rules_see_what_obfuscation_left_and_the_tags_of_the_configuration() {
+        let rule = |name: &str, pattern: &str| replace::Rule {
+            target: replace::Target::named(name),
+            pattern: crate::process::pattern::Pattern::parse(pattern).unwrap(),
+            replacement: "<$0>".to_owned(),
+        };
+        let replace = vec![rule("resource.name", "id = .*"), rule("team", "web"), rule("sql.query", "SELECT")];
+        let settings = Settings { replace, ..settings(&[("team", "web")]) };
+        let mut payload = payload(&[(0, &[("team", "own")], &[])]);
+        payload.spans[0].kind = payload.texts.make("sql");
+        payload.spans[0].resource = payload.texts.make("SELECT a FROM b WHERE id = 5");
+        prepare(&mut payload, &settings, &mut Memory::default(), NOW);
+        let span = payload.spans[0];
+        let value = |key| payload.span_tag(&span, key).map(|text| payload.texts.str(text));
+        assert_eq!(payload.texts.str(span.resource), "SELECT a FROM b WHERE <id = ?>");
+        assert_eq!((value("team"), value("sql.query")), (Some("<web>"), Some("<SELECT> a FROM b WHERE id = ?")));
     }
 
     #[test]
     fn thirty_thousand_spans_are_no_quadratic_matter() {
         let spans: Vec<SpanCase> = (0..30_000).map(|parent| (parent, &[][..], &[][..])).collect();
         let mut payload = payload(&spans);
-        prepare(&mut payload, &Settings::default(), NOW);
+        prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW);
         assert!(payload.spans[0].top_level && payload.spans.iter().filter(|span| span.top_level).count() == 1);
         assert!(payload.texts.made_len() < 1000, "the fallback names are made once");
     }
@@ -282,7 +359,7 @@ mod tests {
         let shared = payload.tags[0].value;
         payload.tags.iter_mut().for_each(|tag| tag.value = shared);
         let before = payload.texts.made_len();
-        prepare(&mut payload, &Settings::default(), NOW);
+        prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW);
         assert!(payload.texts.made_len() < before + 1000);
     }
 }

@@ -1,0 +1,184 @@
+//! Settings that are lists, and how the Datadog Agent writes them: in the file as sequences, in variables as text. What is
+//! written wrongly is a warning and the default.
+//!
+//! ```text
+//! Words          a b c, or a JSON array of texts
+//! Quoted         "GET /a,b",c: commas between, quotes around what has commas of its own, "" for a quote inside
+//! ReplaceTags    a JSON array of {"name","pattern","repl"}
+//! ```
+
+use crate::config::values::Expected;
+use crate::config::values::Raw;
+use crate::config::values::Value;
+use serde::Deserialize;
+
+/// Texts without blanks in them, unless they are written as JSON or in the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words(pub Vec<String>);
+
+impl Value for Words {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        const EXPECTED: Expected = Expected("a list, as words with blanks between them or as JSON");
+        match raw {
+            Raw::Text(text) if text.trim_start().starts_with('[') => {
+                serde_json::from_str(text).map(Words).map_err(|_| EXPECTED)
+            }
+            Raw::Text(text) => Ok(Words(text.split_whitespace().map(str::to_owned).collect())),
+            _ => sequence(raw, EXPECTED).map(Words),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.0.join(" ")
+    }
+}
+
+/// Texts with anything in them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Quoted(pub Vec<String>);
+
+impl Value for Quoted {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        match raw {
+            Raw::Text(text) => Ok(Quoted(split_quoted(text))),
+            _ => sequence(raw, Expected("a list, as texts with commas between them")).map(Quoted),
+        }
+    }
+
+    fn show(&self) -> String {
+        let quote = |item: &String| format!("\"{}\"", item.replace('"', "\"\""));
+        self.0.iter().map(quote).collect::<Vec<_>>().join(",")
+    }
+}
+
+fn sequence(raw: &Raw, expected: Expected) -> Result<Vec<String>, Expected> {
+    let Raw::List(items) = raw else { return Err(expected) };
+    let text = |item: &Raw| match item {
+        Raw::Text(text) => Ok(text.trim().to_owned()),
+        _ => Err(expected),
+    };
+    items.iter().map(text).collect()
+}
+
+/// One line of comma separated values. A quote inside an item that does not begin with one is an ordinary character.
+fn split_quoted(text: &str) -> Vec<String> {
+    let mut items = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let mut item = String::new();
+        if let Some(mut quoted) = rest.strip_prefix('"') {
+            loop {
+                let (before, after) = quoted.split_once('"').unwrap_or((quoted, ""));
+                item.push_str(before);
+                match after.strip_prefix('"') {
+                    Some(after) => {
+                        item.push('"');
+                        quoted = after;
+                    }
+                    None => {
+                        rest = after;
+                        break;
+                    }
+                }
+            }
+        }
+        let (tail, next) = rest.split_once(',').unwrap_or((rest, ""));
+        item.push_str(tail.trim_end());
+        items.push(item);
+        rest = next.trim_start();
+    }
+    items.retain(|item| !item.is_empty());
+    items
+}
+
+/// Replace rules for traces, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplaceTags(pub Vec<ReplaceTag>);
+
+/// One of them, its pattern not yet compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct ReplaceTag {
+    /// A tag, `resource.name`, or `*`.
+    pub name: String,
+    /// What is looked for.
+    pub pattern: String,
+    /// What takes its place.
+    #[serde(default)]
+    pub repl: String,
+}
+
+impl Value for ReplaceTags {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        const EXPECTED: Expected = Expected("a list of rules with name, pattern and repl");
+        let rules: Vec<ReplaceTag> = match raw {
+            Raw::Text(text) if text.trim().is_empty() => Vec::new(),
+            Raw::Text(text) => serde_json::from_str(text).map_err(|_| EXPECTED)?,
+            Raw::List(items) => items.iter().map(|item| replace_tag(item).ok_or(EXPECTED)).collect::<Result<_, _>>()?,
+            Raw::Map(_) => return Err(EXPECTED),
+        };
+        if rules.iter().any(|rule| rule.name.is_empty() || rule.pattern.is_empty()) {
+            return Err(EXPECTED);
+        }
+        Ok(ReplaceTags(rules))
+    }
+
+    fn show(&self) -> String {
+        let show = |rule: &ReplaceTag| format!("{}: {} -> {}", rule.name, rule.pattern, rule.repl);
+        self.0.iter().map(show).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn replace_tag(raw: &Raw) -> Option<ReplaceTag> {
+    let Raw::Map(entries) = raw else { return None };
+    let of = |key: &str| match entries.iter().find(|(name, _)| name == key) {
+        Some((_, Raw::Text(text))) => Some(text.clone()),
+        _ => None,
+    };
+    Some(ReplaceTag { name: of("name")?, pattern: of("pattern")?, repl: of("repl").unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Raw {
+        Raw::Text(text.to_owned())
+    }
+
+    #[track_caller]
+    fn check<T: Value>(raw: Raw, expected: Option<&str>) {
+        assert_eq!(T::parse(&raw).ok().map(|value| value.show()).as_deref(), expected, "{raw:?}");
+    }
+
+    #[test]
+    fn words_have_blanks_between_them_or_are_json() {
+        check::<Words>(text("a:b  c\nd:http://x"), Some("a:b c d:http://x"));
+        check::<Words>(text(r#"["a b", "c"]"#), Some("a b c"));
+        check::<Words>(text(""), Some(""));
+        check::<Words>(text("[\"a\""), None);
+        check::<Words>(Raw::List(vec![text("a"), text("b c")]), Some("a b c"));
+        check::<Words>(Raw::Map(Vec::new()), None);
+    }
+
+    #[test]
+    fn quotes_protect_commas() {
+        let items = |raw: &str| Quoted::parse(&text(raw)).unwrap().0;
+        assert_eq!(items(r#""GET /ignore-me","(GET|POST) and-also-me""#), ["GET /ignore-me", "(GET|POST) and-also-me"]);
+        assert_eq!(items(r#"a{1,"b,""c""" , d"#), [r"a{1", r#"b,"c""#, "d"]);
+        assert_eq!(items(r#""open, to the end"#), ["open, to the end"]);
+        assert_eq!(items(" , "), Vec::<String>::new());
+        check::<Quoted>(Raw::List(vec![text("a,b"), text("c")]), Some(r#""a,b","c""#));
+    }
+
+    #[test]
+    fn rules_come_as_json_or_from_the_file() {
+        let json = r#"[{"name": "*", "pattern": "foo", "repl": "bar"}, {"name": "error.stack", "pattern": "(?s).*"}]"#;
+        check::<ReplaceTags>(text(json), Some("*: foo -> bar, error.stack: (?s).* -> "));
+        let entry = |key: &str, value: &str| (key.to_owned(), text(value));
+        let rule = Raw::Map(vec![entry("name", "a"), entry("pattern", "b"), entry("repl", "$1")]);
+        check::<ReplaceTags>(Raw::List(vec![rule]), Some("a: b -> $1"));
+        check::<ReplaceTags>(text(r#"[{"name": "*"}]"#), None);
+        check::<ReplaceTags>(text(r#"[{"name": "", "pattern": "x"}]"#), None);
+        check::<ReplaceTags>(Raw::List(vec![text("a")]), None);
+    }
+}
