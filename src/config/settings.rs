@@ -192,6 +192,14 @@ settings! {
     /// Keys whose values are read as SQL.
     opensearch_sql_values: Words =
         "apm_config.obfuscation.opensearch.obfuscate_sql_values" ["DD_APM_OBFUSCATION_OPENSEARCH_OBFUSCATE_SQL_VALUES"] "";
+    /// Compute statistics of spans inside Lambda; otherwise the backend is asked to. Outside Lambda they are always computed.
+    compute_stats: bool = "lambda_extension_compute_stats" [] "false";
+    /// Tags beside the usual ones that say whom a span talked to, for statistics.
+    peer_tags: Words = "apm_config.peer_tags" ["DD_APM_PEER_TAGS"] "";
+    /// Group statistics by whom a span talked to.
+    peer_tags_aggregation: bool = "apm_config.peer_tags_aggregation" ["DD_APM_PEER_TAGS_AGGREGATION"] "true";
+    /// Compute statistics of spans by their kind, besides top-level and measured ones.
+    stats_by_span_kind: bool = "apm_config.compute_stats_by_span_kind" ["DD_APM_COMPUTE_STATS_BY_SPAN_KIND"] "true";
     /// Ship logs; inside Lambda beside `serverless_logs_enabled`.
     logs_enabled: Option<bool> = "logs_enabled" [] "";
     /// Ship logs from Lambda; either switch turned on is enough.

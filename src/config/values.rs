@@ -346,13 +346,6 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_the_words_of_the_agent() {
-        check::<LevelFilter>(" WARNING ", Some("warn"));
-        check::<LevelFilter>("critical", Some("error"));
-        check::<LevelFilter>("loud", None);
-    }
-
-    #[test]
     fn durations_are_seconds_or_go_text() {
         check::<Duration>("2.5", Some("2.5s"));
         check::<Duration>("1m30s", Some("90s"));

@@ -35,6 +35,7 @@ pub struct Arena {
     chunk_spans: u64,
     trace_id: u64,
     refused: bool,
+    keeps_made: bool,
 }
 
 /// What may still be taken.
@@ -58,6 +59,11 @@ struct Ends {
 }
 
 impl Memory {
+    /// All of `allowance` is left.
+    pub(super) fn new(allowance: usize) -> Memory {
+        Memory { left: allowance, allowance }
+    }
+
     /// Appends `item`, after having paid for the vector's growth.
     #[inline]
     pub(super) fn push<T>(&mut self, vector: &mut Vec<T>, item: T) -> Result<(), DecodeError> {
@@ -80,7 +86,8 @@ impl Memory {
         Ok(())
     }
 
-    fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
+    /// Takes `bytes` that are about to be allocated.
+    pub(super) fn pay(&mut self, bytes: usize) -> Result<(), DecodeError> {
         self.left = self.left.checked_sub(bytes).ok_or(DecodeError::Memory { allowance: self.allowance })?;
         Ok(())
     }
@@ -111,7 +118,13 @@ impl Arena {
             chunk_spans: 0,
             trace_id: 0,
             refused: false,
+            keeps_made: false,
         }
+    }
+
+    /// What a refused trace has made stays, for formats whose later traces may name its texts.
+    pub fn keep_made(&mut self) {
+        self.keeps_made = true;
     }
 
     pushers! {
@@ -129,6 +142,16 @@ impl Arena {
         event_attribute: EventAttribute => event_attributes;
         /// Appends an element of an array attribute.
         array_value: AttributeValue => array_values;
+    }
+
+    /// Who sent it, for formats that say so themselves.
+    pub fn tracer_mut(&mut self) -> &mut TracerInfo {
+        &mut self.payload.tracer
+    }
+
+    /// The tags of the payload as a whole.
+    pub fn set_payload_tags(&mut self, tags: Slice) {
+        self.payload.payload_tags = tags;
     }
 
     /// For vectors of a decoder's own.
@@ -191,6 +214,44 @@ impl Arena {
         self.memory.push(&mut self.payload.spans, span)
     }
 
+    /// For what a format tells of spans after it has told them: all spans since the chunk began, and all tags.
+    pub(super) fn chunk_mut(&mut self) -> (&mut [Span], &mut [Tag]) {
+        (&mut self.payload.spans[self.chunk.spans..], &mut self.payload.tags)
+    }
+
+    /// The trace cannot be, whatever its spans are.
+    pub(super) fn refuse_chunk(&mut self) {
+        self.refused = true;
+    }
+
+    /// A span of a flat list, where a trace's spans need not stand together.
+    pub(super) fn loose_span(&mut self, span: Span) -> Result<(), DecodeError> {
+        self.memory.push(&mut self.payload.spans, span)
+    }
+
+    /// Makes chunks of loose spans: all spans of one trace are one, in their order.
+    pub(super) fn group_by_trace(&mut self) -> Result<(), DecodeError> {
+        let TracePayload { spans, chunks, refused_spans, .. } = &mut self.payload;
+        let impossible = |span: &Span| span.trace_id == 0 || span.span_id == 0;
+        let mut refused = Vec::new();
+        for span in spans.iter().filter(|span| impossible(span)) {
+            self.memory.push(&mut refused, span.trace_id)?;
+        }
+        refused.sort_unstable();
+        let before = spans.len();
+        spans.retain(|span| refused.binary_search(&span.trace_id).is_err());
+        *refused_spans += (before - spans.len()) as u64;
+        spans.sort_by_key(|span| span.trace_id);
+        let mut start = 0;
+        for trace in spans.chunk_by(|one, next| one.trace_id == next.trace_id) {
+            let spans = Slice::since(start, start + trace.len());
+            self.memory.push(chunks, Chunk { spans, ..Chunk::default() })?;
+            start += trace.len();
+        }
+        self.memory.release(refused);
+        Ok(())
+    }
+
     /// The trace is complete. One without spans is no trace.
     pub fn end_chunk(&mut self, chunk: Chunk) -> Result<(), DecodeError> {
         if self.refused {
@@ -240,7 +301,9 @@ impl Arena {
         payload.events.truncate(chunk.events);
         payload.event_attributes.truncate(chunk.event_attributes);
         payload.array_values.truncate(chunk.array_values);
-        payload.texts.truncate_made(chunk.made);
+        if !self.keeps_made {
+            payload.texts.truncate_made(chunk.made);
+        }
     }
 }
 

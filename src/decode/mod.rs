@@ -6,6 +6,7 @@ use std::fmt;
 
 pub mod arena;
 pub mod calls;
+pub mod client_stats;
 pub mod events;
 #[cfg(test)]
 mod golden;
@@ -18,6 +19,9 @@ pub mod traces;
 pub mod traces_json;
 pub mod traces_v04;
 pub mod traces_v05;
+pub mod traces_v07;
+pub mod traces_v10;
+mod traces_v10_values;
 
 /// Why a request cannot be read. It concerns the whole request; what concerns one trace only is counted in its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +81,11 @@ pub enum DecodeError {
         /// Where in that line.
         column: usize,
     },
+    /// Something that the format requires is not there.
+    Missing {
+        /// What.
+        what: &'static str,
+    },
     /// Decoded, it would take more memory than it may.
     Memory {
         /// How many bytes it may take.
@@ -95,6 +104,7 @@ impl fmt::Display for DecodeError {
             DecodeError::Index { index, len } => write!(f, "string {index} is not in the table of {len}"),
             DecodeError::Range { wanted, at } => write!(f, "the number at byte {at} is out of range for {wanted}"),
             DecodeError::Json { line, column } => write!(f, "no JSON of traces at line {line} column {column}"),
+            DecodeError::Missing { what } => write!(f, "there is no {what}"),
             DecodeError::Memory { allowance } => write!(f, "decoding needs more than the {allowance} bytes of memory allowed"),
         }
     }

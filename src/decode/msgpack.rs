@@ -47,6 +47,11 @@ impl<'a> Reader<'a> {
         self.at
     }
 
+    /// The byte that comes next.
+    pub fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
     /// Steps over a nil if one comes next.
     pub fn nil(&mut self) -> bool {
         let found = self.bytes.get(self.at) == Some(&0xc0);

@@ -1,12 +1,13 @@
-//! Requests to `/v0.3/traces` and `/v0.4/traces` in JSON.
+//! Requests to `/v0.2/traces`, `/v0.3/traces` and `/v0.4/traces` in JSON, and the flat list of `/v0.1/spans`.
 //!
-//! The shape is that of `traces_v04`: `[[{"service":"a","trace_id":1,"span_id":2,"meta":{"k":"v"},"metrics":{"n":1.5}}]]`. Ids
-//! are numbers and keep all 64 bits; `meta_struct` values are base64; null is the zero value; unknown members are skipped; of
-//! equal members the last wins; what follows the outer array is ignored. Strings have escapes, so they are copied and the
-//! request is not kept. The shape fixes the nesting; what is skipped may nest at will, since serde_json steps over it without
-//! recursion. Unlike the reference agent it refuses escapes of half a character (`\ud800`) and bytes that are not UTF-8, which
-//! that one repairs, and it compares member names exactly. No tracer in use sends JSON by itself. Source: reference agent 7.80,
-//! pkg/trace/api; Go's encoding/json.
+//! The shape is that of `traces_v04`: `[[{"service":"a","trace_id":1,"span_id":2,"meta":{"k":"v"},"metrics":{"n":1.5}}]]`. Ids are
+//! numbers and keep all 64 bits; `meta_struct` values are base64; null is the zero value; unknown members are skipped; of equal
+//! members the last wins; what follows the outer array is ignored. Strings have escapes, so they are copied and the request is not
+//! kept. The shape fixes the nesting; what is skipped may nest at will, since serde_json steps over it without recursion. Unlike the
+//! reference agent it refuses escapes of half a character (`\ud800`) and bytes that are not UTF-8, which that one repairs, and it
+//! compares member names exactly. No tracer in use sends JSON by itself.
+//! The flat list is one array of spans in any order; those of one trace become one chunk.
+//! Source: reference agent 7.80, pkg/trace/api; Go's encoding/json.
 
 use crate::decode::DecodeError;
 use crate::decode::arena::Arena;
@@ -39,13 +40,19 @@ use std::marker::PhantomData;
 /// Reads `request`. What it decodes to may take `allowance` bytes.
 pub fn decode(request: &[u8], tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
     let mut json = Json { arena: Arena::new(tracer, allowance), error: None };
-    match Traces(&mut json).deserialize(&mut serde_json::Deserializer::from_slice(request)) {
-        Ok(()) => json.arena.finish(Vec::new()),
-        Err(err) => Err(json.error.unwrap_or_else(|| match err.is_eof() {
-            true => DecodeError::UnexpectedEnd,
-            false => DecodeError::Json { line: err.line(), column: err.column() },
-        })),
-    }
+    let read = Traces(&mut json).deserialize(&mut serde_json::Deserializer::from_slice(request));
+    json.ended(read)?;
+    json.arena.finish(Vec::new())
+}
+
+/// Reads `request`, a flat list of spans. What it decodes to may take `allowance` bytes.
+pub fn decode_flat(request: &[u8], tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
+    let mut json = Json { arena: Arena::new(tracer, allowance), error: None };
+    let spans = Elements(&mut json, PhantomData::<LooseSpan>);
+    let read = spans.deserialize(&mut serde_json::Deserializer::from_slice(request));
+    json.ended(read)?;
+    json.arena.group_by_trace()?;
+    json.arena.finish(Vec::new())
 }
 
 /// The payload in the making, and an error of ours on its way out through serde, which knows only its own.
@@ -55,6 +62,14 @@ struct Json {
 }
 
 impl Json {
+    fn ended(&mut self, read: Result<(), serde_json::Error>) -> Result<(), DecodeError> {
+        read.map_err(|err| match (self.error.take(), err.is_eof()) {
+            (Some(error), _) => error,
+            (None, true) => DecodeError::UnexpectedEnd,
+            (None, false) => DecodeError::Json { line: err.line(), column: err.column() },
+        })
+    }
+
     fn check<T, E: Error>(&mut self, result: Result<T, DecodeError>) -> Result<T, E> {
         result.map_err(|err| {
             self.error = Some(err);
@@ -208,6 +223,22 @@ impl Object for Span {
 impl Element for Span {
     fn finish(self, arena: &mut Arena) -> Result<(), DecodeError> {
         arena.span(self)
+    }
+}
+
+/// A span of a flat list.
+#[derive(Default)]
+struct LooseSpan(Span);
+
+impl Object for LooseSpan {
+    fn member<'de, A: MapAccess<'de>>(&mut self, json: &mut Json, key: &str, map: &mut A) -> Result<(), A::Error> {
+        self.0.member(json, key, map)
+    }
+}
+
+impl Element for LooseSpan {
+    fn finish(self, arena: &mut Arena) -> Result<(), DecodeError> {
+        arena.loose_span(self.0)
     }
 }
 
@@ -466,6 +497,26 @@ mod tests {
         let request = format!("[[{}]]", vec![r#"{"trace_id":1,"span_id":1,"meta":{"":""}}"#; 1000].join(","));
         let result = decode(request.as_bytes(), TracerInfo::default(), allowance);
         assert_eq!(result.map(|payload| payload.spans.len()), Err(DecodeError::Memory { allowance }));
+    }
+
+    #[test]
+    fn a_flat_list_becomes_a_chunk_a_trace() {
+        let span = |trace: u64, id: u64| format!(r#"{{"trace_id":{trace},"span_id":{id},"meta":{{"k":"v"}}}}"#);
+        let request = format!("[{}]", [span(7, 1), span(3, 2), span(7, 3), span(0, 4), span(9, 5), span(9, 0)].join(","));
+        let payload = decode_flat(request.as_bytes(), TracerInfo::default(), 100_000).unwrap();
+        let ids = |chunk: &Chunk| payload.spans[chunk.spans.range()].iter().map(|span| span.span_id).collect::<Vec<u64>>();
+        assert_eq!(payload.chunks.iter().map(ids).collect::<Vec<_>>(), [vec![2], vec![1, 3]]);
+        assert_eq!(payload.refused_spans, 3);
+        assert_eq!(decode_flat(b"[[]]", TracerInfo::default(), 1000).err(), Some(DecodeError::Json { line: 1, column: 3 }));
+    }
+
+    #[test]
+    fn damaged_flat_lists_stay_within_bounds() {
+        let nested = two_spans();
+        let flat = &nested[1..nested.len() - 1];
+        let decode: golden::Decode = |request, tracer, allowance| decode_flat(&request, tracer, allowance);
+        golden::check_damaged(decode, flat.as_bytes());
+        golden::check(decode, flat.as_bytes(), TWO_SPANS);
     }
 
     #[test]

@@ -100,7 +100,7 @@ impl Spans<'_, '_> {
         Ok(Blob::of_request(range))
     }
 
-    fn tags(&mut self) -> Result<Slice, DecodeError> {
+    pub(super) fn tags(&mut self) -> Result<Slice, DecodeError> {
         let start = self.arena.payload().tags.len();
         for _ in 0..self.reader.map_len()? {
             let tag = Tag { key: self.text()?, value: self.text()? };

@@ -15,17 +15,23 @@ pub struct Info<'a> {
     pub max_request_bytes: usize,
     /// Memory for all data on their way.
     pub max_memory: usize,
+    /// Tracers that compute statistics may drop what they have counted and nobody wants: nothing here needs to see all spans.
+    pub client_drop_p0s: bool,
+    /// Tags by which statistics are grouped.
+    pub peer_tags: &'a [String],
+    /// Kinds of spans that are counted.
+    pub span_kinds: &'a [&'a str],
 }
 
-/// The JSON text. Statistics are not computed here yet, so tracers must not drop what they have counted: `client_drop_p0s` is
-/// false, and the members that only serve statistics are left out.
+/// The JSON text. Without `obfuscation_version`, tracers leave the obfuscation of their statistics to the agent.
 pub fn info(info: &Info<'_>) -> String {
-    let Info { endpoints, default_env, receiver_port, max_request_bytes, max_memory } = info;
+    let Info { endpoints, default_env, receiver_port, max_request_bytes, max_memory, client_drop_p0s, peer_tags, span_kinds } =
+        info;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "git_commit": "",
         "endpoints": endpoints,
-        "client_drop_p0s": false,
+        "client_drop_p0s": client_drop_p0s,
         "span_meta_structs": true,
         "long_running_spans": true,
         "span_events": true,
@@ -35,6 +41,8 @@ pub fn info(info: &Info<'_>) -> String {
             "max_request_bytes": max_request_bytes,
             "max_memory": max_memory,
         },
+        "peer_tags": peer_tags,
+        "span_kinds_stats_computed": span_kinds,
     })
     .to_string()
 }

@@ -1,10 +1,13 @@
 //! From `model` to the bodies that the intake takes, pure: no sockets, no threads, no clocks. It owns what the intake's formats look
 //! like and refuses to decide what is sent.
 
+pub mod apm_sketch;
 pub mod compress;
 pub mod info;
 pub mod lambda_api;
 pub mod logs;
+pub mod msgpack;
 pub mod protobuf;
+pub mod stats;
 mod trace_messages;
 pub mod traces;

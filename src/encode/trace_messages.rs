@@ -1,8 +1,8 @@
 //! The messages inside an `AgentPayload`, written or counted.
 //!
 //! ```text
-//! TracerPayload  1 containerID  2 languageName  3 languageVersion  4 tracerVersion  5 runtimeID  6 chunks*  8 env  9 hostname
-//!                10 appVersion
+//! TracerPayload  1 containerID  2 languageName  3 languageVersion  4 tracerVersion  5 runtimeID  6 chunks*  7 tags map  8 env
+//!                9 hostname  10 appVersion
 //! TraceChunk     1 priority int32  2 origin  3 spans*  4 tags map  5 droppedTrace bool
 //! Span           1 service  2 name  3 resource  4 traceID  5 spanID  6 parentID  7 start  8 duration  9 error  10 meta map
 //!                11 metrics map to double  12 type  13 meta_struct map to bytes  14 spanLinks*  15 spanEvents*
@@ -35,6 +35,7 @@ pub fn tracer_fields(out: &mut impl Sink, payload: &TracePayload) {
     out.string(3, &tracer.language_version);
     out.string(4, &tracer.tracer_version);
     out.string(5, &tracer.runtime_id);
+    tags(out, payload, 7, payload.payload_tags);
     out.string(8, &tracer.env);
     out.string(9, &tracer.hostname);
     out.string(10, &tracer.app_version);

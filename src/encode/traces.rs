@@ -262,6 +262,8 @@ mod tests {
     use super::*;
     use crate::decode::traces_v04;
     use crate::decode::traces_v05;
+    use crate::decode::traces_v07;
+    use crate::decode::traces_v10;
     use crate::model::trace::AttributeValue;
     use crate::model::trace::EventAttribute;
     use crate::model::trace::MetaStruct;
@@ -284,6 +286,8 @@ mod tests {
 
     const V04: &[u8] = include_bytes!("../../fixtures/decode/traces_v04/two_spans.bin");
     const V05: &[u8] = include_bytes!("../../fixtures/decode/traces_v05/two_spans.bin");
+    const V07: &[u8] = include_bytes!("../../fixtures/decode/traces_v07/two_spans.bin");
+    const V10: &[u8] = include_bytes!("../../fixtures/decode/traces_v10/two_spans.bin");
     const INTAKE: &[u8] = include_bytes!("../../fixtures/intake/traces_two_spans.bin");
     const DROPPED: &[u8] = include_bytes!("../../fixtures/intake/traces_dropped_chunk.bin");
     const NOW: i64 = 1_700_000_001_000_000_000;
@@ -350,6 +354,33 @@ mod tests {
             expected[1]["span_links"] = json!([]);
             expected[1]["span_events"] = json!([]);
         });
+    }
+
+    #[test]
+    fn the_golden_request_of_v07_becomes_the_same_whatever_the_headers_say() {
+        check_against_intake(traces_v07::decode(V07.to_vec(), TracerInfo::default(), 100_000).unwrap(), |_| ());
+    }
+
+    #[test]
+    fn the_golden_request_of_v10_becomes_the_same_without_what_the_vector_leaves_out() {
+        check_against_intake(traces_v10::decode(V10.to_vec(), TracerInfo::default(), 100_000).unwrap(), |expected| {
+            for key in ["language", "runtime-id"] {
+                expected[0]["meta"].as_object_mut().unwrap().remove(key);
+            }
+            expected[0]["metrics"].as_object_mut().unwrap().remove("_sampling_priority_v1");
+            expected.iter_mut().for_each(|span| span["tracer"]["app_version"] = json!("1.2.3"));
+            expected[1]["meta_struct"] = json!({});
+            expected[1]["span_links"] = json!([]);
+            expected[1]["span_events"] = json!([]);
+        });
+    }
+
+    #[test]
+    fn tags_of_the_payload_are_golden_byte_for_byte() {
+        let payload = traces_v07::decode(b"\x81\xa4tags\x81\xa1k\xa1v".to_vec(), TracerInfo::default(), 1000).unwrap();
+        let mut bytes = Vec::new();
+        tracer_fields(&mut bytes, &payload);
+        assert_eq!(bytes, b"\x3a\x06\x0a\x01k\x12\x01v");
     }
 
     #[test]
@@ -523,9 +554,11 @@ mod tests {
         let mut random = Random::new(seed);
         let settings = Settings { global_tags: vec![("env".to_owned(), "test".to_owned())], ..Settings::default() };
         for _ in 0..3000 {
-            let (decode, request): (fn(_, _, _) -> _, _) = match random.below(2) {
+            let (decode, request): (fn(_, _, _) -> _, _) = match random.below(4) {
                 0 => (traces_v04::decode, V04),
-                _ => (traces_v05::decode, V05),
+                1 => (traces_v05::decode, V05),
+                2 => (traces_v07::decode, V07),
+                _ => (traces_v10::decode, V10),
             };
             let mut request = request.to_vec();
             let at = random.below(request.len() as u64) as usize;

@@ -1,9 +1,12 @@
-//! What the agent talks about: spans, log lines, invocations, keys. No bytes, no sockets, no clocks, and no import from the rest of
+//! What the agent talks about: spans, statistics, log lines, invocations, keys. No bytes, no sockets, no clocks, and no import from the rest of
 //! the crate, so that every stage can name these types without knowing another stage.
 
 pub mod api_key;
 pub mod invocation;
 pub mod log_line;
+pub mod stats;
 pub mod tags;
+pub mod texts;
 pub mod trace;
 pub mod trace_context;
+pub mod traces_item;

@@ -2,7 +2,9 @@
 //! very bodies that an intake would get, so what is shown is what would have been sent.
 
 pub mod logs;
+mod msgpack;
 pub mod protobuf;
+pub mod stats;
 pub mod traces;
 
 use flate2::read::GzDecoder;
@@ -22,6 +24,8 @@ pub enum Format {
     Traces,
     /// JSON array.
     Logs,
+    /// `StatsPayload` msgpack.
+    Stats,
 }
 
 impl Format {
@@ -29,6 +33,7 @@ impl Format {
         match self {
             Format::Traces => "traces.ndjson",
             Format::Logs => "logs.ndjson",
+            Format::Stats => "stats.ndjson",
         }
     }
 }
@@ -95,6 +100,7 @@ fn lines(format: Format, gzipped: bool, body: &[u8]) -> Result<Vec<u8>, Unreadab
     match format {
         Format::Traces => traces::records(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
         Format::Logs => logs::records(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
+        Format::Stats => stats::records(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
     }
     Ok(lines)
 }

@@ -36,6 +36,11 @@ pub trait Stage: Send + 'static {
     /// When the body that is being filled must leave, as uptime.
     fn due(&self) -> Option<Duration>;
 
+    /// That moment has come: sends on what is due, by default all there is.
+    fn on_due(&mut self, now: Now) {
+        self.flush(now);
+    }
+
     /// Sends on what is there.
     fn flush(&mut self, now: Now);
 
@@ -89,12 +94,12 @@ fn run<S: Stage>(receiver: &Receiver<Message<S::Item>>, stage: &mut S, clock: Cl
                 stage.flush(clock.now());
                 drop(mark);
             }
-            Err(RecvTimeoutError::Timeout) => stage.flush(clock.now()),
+            Err(RecvTimeoutError::Timeout) => stage.on_due(clock.now()),
             Err(RecvTimeoutError::Disconnected) => break, // every source is gone: this is the stop signal
         }
         // A steady stream of items must not keep an old body from leaving.
         if stage.due().is_some_and(|due| due <= clock.now().uptime) {
-            stage.flush(clock.now());
+            stage.on_due(clock.now());
         }
     }
     stage.finish(clock.now());

@@ -1,11 +1,26 @@
-//! Spans from decoded requests to bodies: prepare, encode, batch by whole chunks.
+//! Spans from decoded requests to bodies: prepare, count for statistics, encode, batch by whole chunks. Also the bodies of
+//! statistics, its own and those that tracers have computed.
+//!
+//! Statistics of closed buckets leave every 10 s; a flush, which ends an invocation, and the end send those of open ones too. What
+//! tracers have counted waits for others to share a body with, as spans do. A record of statistics is one group of spans; it is
+//! accepted when its bucket is handed out, or when it comes from a tracer.
 
+use crate::encode::stats as encode_stats;
+use crate::encode::stats::Computed;
 use crate::encode::traces::Agent;
 use crate::encode::traces::BODY_BYTES_MAX;
 use crate::encode::traces::PayloadWriter;
 use crate::encode::traces::TraceBody;
+use crate::model::stats::ClientStats;
 use crate::model::trace::TracePayload;
+use crate::model::traces_item::TracesItem;
 use crate::pipeline::Stage;
+use crate::process::stats;
+use crate::process::stats::Concentrator;
+use crate::process::stats::Lost;
+use crate::process::stats::Moment;
+use crate::process::stats::Which;
+use crate::process::stats::client;
 use crate::process::traces as rules;
 use crate::spool::Body;
 use crate::spool::Kind;
@@ -13,15 +28,27 @@ use crate::spool::Queue;
 use crate::sys::clock::Now;
 use crate::sys::inbox::Parcel;
 use crate::sys::ledger::Claim;
+use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
+use crate::sys::ledger::Signal;
+use crate::sys::memory::Permit;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long spans wait for others to share a body with.
+/// How long spans, and statistics from tracers, wait for others to share a body with.
 const BATCH_WAIT: Duration = Duration::from_secs(5);
 
 /// A chunk beyond this is dropped; the intake would refuse it long before.
 const CHUNK_BYTES_MAX: u64 = 25 * 1024 * 1024;
+
+/// Who computes the statistics of spans whose tracer does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statistics {
+    /// The agent.
+    Here(stats::Settings),
+    /// The backend, which is asked to by a tag on each span.
+    Backend,
+}
 
 /// The pipeline's settings.
 #[derive(Clone, Debug)]
@@ -34,6 +61,17 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// 0 to 9.
     pub compression_level: u32,
+    /// Who counts.
+    pub statistics: Statistics,
+}
+
+/// The queues that bodies are put into.
+#[derive(Clone, Debug)]
+pub struct Queues {
+    /// For spans.
+    pub traces: Arc<Queue>,
+    /// For statistics.
+    pub stats: Arc<Queue>,
 }
 
 /// The stage.
@@ -42,7 +80,10 @@ pub struct TracesStage {
     settings: Settings,
     memory: rules::Memory,
     body: Option<Filling>,
-    queue: Arc<Queue>,
+    concentrator: Option<Concentrator>,
+    clients: Option<Clients>,
+    queues: Queues,
+    ledger: Arc<Ledger>,
 }
 
 /// The body that is being filled, and the spans it will settle.
@@ -53,31 +94,33 @@ struct Filling {
     due: Duration,
 }
 
-impl TracesStage {
-    /// A stage that puts bodies into `queue`.
-    pub fn new(settings: Settings, queue: Arc<Queue>) -> TracesStage {
-        TracesStage { settings, memory: rules::Memory::default(), body: None, queue }
-    }
-
-    fn close_body(&mut self) {
-        let Some(Filling { body, claim, .. }) = self.body.take() else { return };
-        let encoded = body.finish();
-        let headers = vec![
-            ("Content-Type", "application/x-protobuf".to_owned()),
-            ("Content-Encoding", "gzip".to_owned()),
-            ("X-Datadog-Reported-Languages", encoded.languages.join("|")),
-        ];
-        self.queue.push(Body::new(Kind::Traces, encoded.bytes, headers, claim));
-    }
+/// Statistics from tracers, and the memory they take.
+#[derive(Debug)]
+struct Clients {
+    stats: Vec<ClientStats>,
+    permits: Vec<Permit>,
+    claim: Claim,
+    due: Duration,
 }
 
-impl Stage for TracesStage {
-    type Item = TracePayload;
+impl TracesStage {
+    /// A stage that puts bodies into `queues`.
+    pub fn new(settings: Settings, queues: Queues, ledger: Arc<Ledger>) -> TracesStage {
+        let concentrator = match &settings.statistics {
+            Statistics::Here(settings) => Some(Concentrator::new(settings.clone())),
+            Statistics::Backend => None,
+        };
+        TracesStage { settings, memory: rules::Memory::default(), body: None, concentrator, clients: None, queues, ledger }
+    }
 
-    fn take(&mut self, parcel: Parcel<TracePayload>, now: Now) {
-        let Parcel { item: mut payload, mut claim, permit } = parcel;
+    fn take_spans(&mut self, mut payload: TracePayload, mut claim: Claim, now: Now) {
         let filtered = rules::prepare(&mut payload, &self.settings.rules, &mut self.memory, now.unix_nanos());
         claim.drop_some(filtered, Reason::Filtered);
+        match &mut self.concentrator {
+            Some(concentrator) => concentrator.add(&payload, moment(now)),
+            None if payload.tracer.client_stats => {}
+            None => client::leave_to_backend(&mut payload),
+        }
         let mut writer = PayloadWriter::new(&payload, CHUNK_BYTES_MAX);
         loop {
             let filling = self.body.get_or_insert_with(|| Filling {
@@ -101,53 +144,123 @@ impl Stage for TracesStage {
         if self.body.as_ref().is_some_and(|filling| filling.claim.records() == 0) {
             self.body = None; // nothing but chunks that were filtered or are too large
         }
-        drop(permit);
+    }
+
+    fn take_stats(&mut self, mut stats: ClientStats, mut claim: Claim, permit: Permit, now: Now) {
+        claim.drop_some(client::complete(&mut stats, &self.settings.agent.env), Reason::Malformed);
+        if claim.records() == 0 {
+            return;
+        }
+        let due = now.uptime + BATCH_WAIT;
+        let clients =
+            self.clients.get_or_insert_with(|| Clients { stats: Vec::new(), permits: Vec::new(), claim: claim.split(0), due });
+        clients.stats.push(stats);
+        clients.permits.push(permit);
+        clients.claim.merge(claim);
+        let records = clients.claim.records();
+        if self.limits().groups_max as u64 <= records {
+            self.send_clients();
+        }
+    }
+
+    fn close_body(&mut self) {
+        let Some(Filling { body, claim, .. }) = self.body.take() else { return };
+        let encoded = body.finish();
+        let headers = vec![
+            ("Content-Type", "application/x-protobuf".to_owned()),
+            ("Content-Encoding", "gzip".to_owned()),
+            ("X-Datadog-Reported-Languages", encoded.languages.join("|")),
+        ];
+        self.queues.traces.push(Body::new(Kind::Traces, encoded.bytes, headers, claim));
+    }
+
+    fn send_clients(&mut self) {
+        if let Some(Clients { stats, permits, claim, .. }) = self.clients.take() {
+            self.send_stats(&stats, Computed::ByClient, claim);
+            drop(permits);
+        }
+    }
+
+    fn send_buckets(&mut self, which: Which, now: Now) {
+        let Some(concentrator) = &mut self.concentrator else { return };
+        let stats = concentrator.flush(which, moment(now));
+        let lost = concentrator.take_lost();
+        if lost != Lost::default() {
+            let Lost { folded, uncounted } = lost;
+            log::warn!("statistics: too many resources; {folded} spans counted as {}, {uncounted} not counted", stats::OTHER);
+        }
+        let claim = self.ledger.accept(Signal::Stats, stats.iter().map(ClientStats::groups).sum());
+        self.send_stats(&stats, Computed::Here, claim);
+    }
+
+    fn send_stats(&self, stats: &[ClientStats], computed: Computed, mut claim: Claim) {
+        let Agent { hostname, env, version, .. } = self.settings.agent.clone();
+        let agent = encode_stats::Agent { hostname, env, version };
+        for encoded in encode_stats::encode(stats, &agent, computed, self.limits()) {
+            let headers = vec![
+                ("Content-Type", "application/msgpack".to_owned()),
+                ("Content-Encoding", "gzip".to_owned()),
+                ("X-Datadog-Reported-Languages", encoded.languages.join("|")),
+            ];
+            self.queues.stats.push(Body::new(Kind::Stats, encoded.bytes, headers, claim.split(encoded.groups)));
+        }
+        debug_assert_eq!(claim.records(), 0, "every group is in one body");
+    }
+
+    fn limits(&self) -> encode_stats::Limits {
+        let limits = encode_stats::Limits::default();
+        encode_stats::Limits { bytes_max: limits.bytes_max.min(self.settings.body_bytes_max), ..limits }
+    }
+}
+
+fn moment(now: Now) -> Moment {
+    Moment { unix_nanos: now.unix_nanos(), uptime: now.uptime }
+}
+
+impl Stage for TracesStage {
+    type Item = TracesItem;
+
+    fn take(&mut self, parcel: Parcel<TracesItem>, now: Now) {
+        let Parcel { item, claim, permit } = parcel;
+        match item {
+            TracesItem::Spans(payload) => {
+                self.take_spans(payload, claim, now);
+                drop(permit);
+            }
+            TracesItem::Stats(stats) => self.take_stats(*stats, claim, permit, now),
+        }
     }
 
     fn due(&self) -> Option<Duration> {
-        self.body.as_ref().map(|filling| filling.due)
+        let body = self.body.as_ref().map(|filling| filling.due);
+        let clients = self.clients.as_ref().map(|clients| clients.due);
+        let buckets = self.concentrator.as_ref().and_then(Concentrator::due);
+        [body, clients, buckets].into_iter().flatten().min()
     }
 
-    fn flush(&mut self, _now: Now) {
-        self.close_body();
+    fn on_due(&mut self, now: Now) {
+        let is_due = |due: Option<Duration>| due.is_some_and(|due| due <= now.uptime);
+        if is_due(self.body.as_ref().map(|filling| filling.due)) {
+            self.close_body();
+        }
+        if is_due(self.clients.as_ref().map(|clients| clients.due)) {
+            self.send_clients();
+        }
+        if is_due(self.concentrator.as_ref().and_then(Concentrator::due)) {
+            self.send_buckets(Which::Closed, now);
+        }
     }
 
-    fn finish(&mut self, _now: Now) {
+    fn flush(&mut self, now: Now) {
         self.close_body();
+        self.send_clients();
+        self.send_buckets(Which::All, now);
+    }
+
+    fn finish(&mut self, now: Now) {
+        self.flush(now);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::trace::Chunk;
-    use crate::model::trace::Slice;
-    use crate::model::trace::Span;
-    use crate::process::traces::filters::Filters;
-    use crate::process::traces::filters::TagFilter;
-    use crate::spool::Room;
-    use crate::spool::WhenFull;
-    use crate::sys::clock::Clock;
-    use crate::sys::ledger::Ledger;
-    use crate::sys::ledger::Signal;
-    use crate::sys::memory::Budget;
-
-    #[test]
-    fn filtered_spans_are_booked_as_such() {
-        let clock = Clock::new();
-        let require = vec![TagFilter::parse("wanted")];
-        let rules = rules::Settings { filters: Filters { require, ..Filters::default() }, ..rules::Settings::default() };
-        let settings = Settings { rules, agent: Agent::default(), body_bytes_max: 1 << 20, compression_level: 1 };
-        let mut stage = TracesStage::new(settings, Queue::new(Room::new(1 << 20), WhenFull::DropOldest, clock));
-        let (ledger, budget) = (Ledger::new(), Budget::new(1 << 20));
-        let span = Span { trace_id: 1, span_id: 2, ..Span::default() };
-        let chunks = vec![Chunk { spans: Slice::since(0, 3), ..Chunk::default() }];
-        let item = TracePayload { spans: vec![span; 3], chunks, ..TracePayload::default() };
-        let permit = budget.reserve(1000, clock.instant_in(Duration::ZERO)).unwrap();
-        let claim = ledger.accept(Signal::Traces, 3);
-        stage.take(Parcel { item, claim, permit }, clock.now());
-        assert!(stage.due().is_none(), "there is no body without spans");
-        let line = ledger.snapshot().to_string();
-        assert!(line.contains("accepted=3 restored=0 sent=0 memory=0 spool=0 dropped=3 filtered=3;"), "{line}");
-    }
-}
+mod tests;

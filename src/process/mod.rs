@@ -4,4 +4,6 @@
 pub mod invocation;
 pub mod logs;
 pub mod pattern;
+pub mod sketch;
+pub mod stats;
 pub mod traces;

@@ -1,13 +1,15 @@
 //! The trace agent: what tracers call on port 8126.
 //!
 //! A request is decoded in its connection's thread, so that a malformed one can be answered 400, and handed to the traces pipeline.
-//! It is answered 200 as soon as the pipeline's inbox has it. Without memory or room it is answered 429, or, to tracers that do not
+//! Statistics that a tracer has computed go the same way. It is answered 200 as soon as the pipeline's inbox has it. Without memory or room it is answered 429, or, to tracers that do not
 //! know that, 200 with the payload dropped and counted, as the reference agent does.
 
 use crate::decode::DecodeError;
+use crate::decode::client_stats;
+use crate::decode::traces::NoDecoder;
 use crate::decode::traces::decoder_for;
-use crate::model::trace::TracePayload;
 use crate::model::trace::TracerInfo;
+use crate::model::traces_item::TracesItem;
 use crate::sources::http::Handler;
 use crate::sources::http::Head;
 use crate::sources::http::Headers;
@@ -19,11 +21,20 @@ use crate::sys::inbox::Parcel;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
+use crate::sys::memory::Permit;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The paths that are served and listed in `/info`.
-pub const ENDPOINTS: [&str; 5] = ["/v0.3/traces", "/v0.3/services", "/v0.4/traces", "/v0.4/services", "/v0.5/traces"];
+pub const ENDPOINTS: [&str; 7] =
+    ["/v0.3/traces", "/v0.3/services", "/v0.4/traces", "/v0.4/services", "/v0.5/traces", "/v0.7/traces", STATS];
+
+/// The paths that tracers of old use without asking, and the one of v1.0: listing it makes new tracers use it, which none has shown yet.
+const UNLISTED: [&str; 7] =
+    ["/v1.0/traces", "/v0.1/spans", "/spans", "/v0.2/traces", "/v0.1/services", "/v0.2/services", "/services"];
+
+/// Where tracers send statistics.
+const STATS: &str = "/v0.6/stats";
 
 /// Keep everything: there is no sampler here.
 const RATES: &str = "{\"rate_by_service\":{\"service:,env:\":1}}\n";
@@ -42,7 +53,7 @@ const ALLOWANCE_MIN: usize = 64 * 1024;
 /// What stands behind the port.
 #[derive(Debug)]
 pub struct TraceHandler {
-    inbox: Inbox<TracePayload>,
+    inbox: Inbox<TracesItem>,
     ledger: Arc<Ledger>,
     clock: Clock,
     limits: TraceLimits,
@@ -63,7 +74,7 @@ pub struct TraceLimits {
 impl TraceHandler {
     /// A handler that puts payloads into `inbox` and answers `/info` with `info`, whose hash is `state`.
     pub fn new(
-        inbox: Inbox<TracePayload>,
+        inbox: Inbox<TracesItem>,
         ledger: Arc<Ledger>,
         clock: Clock,
         limits: TraceLimits,
@@ -75,39 +86,76 @@ impl TraceHandler {
 
     fn traces(&self, request: Request) -> Response {
         let Request { path, headers, body, mut permit, .. } = request;
-        let Some(decoder) = decoder_for(&path, headers.get("content-type").unwrap_or_default()) else {
-            return self.signed(not_found());
+        let decoder = match decoder_for(&path, headers.get("content-type").unwrap_or_default()) {
+            Ok(decoder) => decoder,
+            Err(NoDecoder::Path) => return self.signed(not_found()),
+            Err(NoDecoder::MediaType) => return self.signed(Response::text(415, "unsupported media type")),
         };
-        let wanted = (body.len() * ALLOWANCE_FACTOR).max(ALLOWANCE_MIN);
-        let allowance = wanted.min(self.limits.memory_bytes.saturating_sub(permit.bytes()));
-        if !permit.grow(allowance, self.clock.instant_in(DECODER_WAIT)) {
+        let Some(allowance) = self.allowance(&mut permit, body.len()) else {
             return self.overloaded_answer(&path, &headers);
-        }
+        };
         let mut payload = match decoder.decode(body, tracer_info(&headers), allowance) {
             Ok(payload) => payload,
-            Err(DecodeError::Memory { .. }) => return self.signed(Response::text(413, "payload-too-large")),
-            Err(DecodeError::UnexpectedEnd) => return self.signed(Response::text(400, "unexpected-eof")),
-            Err(err) => return self.signed(Response::text(400, &err.to_string())),
+            Err(err) => return self.undecodable(&err),
         };
         permit.shrink_to(payload.memory_bytes());
         let refused = std::mem::take(&mut payload.refused_spans);
         let mut claim = self.ledger.accept(Signal::Traces, payload.spans.len() as u64 + refused);
         claim.drop_some(refused, Reason::Malformed);
-        match self.inbox.offer(Parcel { item: payload, claim, permit }) {
-            Ok(()) => self.accepted(&path, &headers),
-            Err(parcel) if knows_429(&headers) => {
+        self.offer(Parcel { item: TracesItem::Spans(payload), claim, permit }, &path, &headers)
+    }
+
+    /// Statistics that a tracer has computed. A record is one group of them.
+    fn stats(&self, request: Request) -> Response {
+        let Request { path, headers, body, mut permit, .. } = request;
+        let Some(allowance) = self.allowance(&mut permit, body.len()) else {
+            return self.overloaded_answer(&path, &headers);
+        };
+        let mut client = match client_stats::decode(&body, tracer_info(&headers), allowance) {
+            Ok(client) => client,
+            Err(err) => return self.undecodable(&err),
+        };
+        drop(body);
+        permit.shrink_to(client.memory_bytes());
+        client.is_obfuscated = headers.get("datadog-obfuscation-version").is_some_and(|version| !version.is_empty());
+        let claim = self.ledger.accept(Signal::Stats, client.groups());
+        self.offer(Parcel { item: TracesItem::Stats(Box::new(client)), claim, permit }, &path, &headers)
+    }
+
+    /// Memory for what a body of this length decodes to; `None` if there is none.
+    fn allowance(&self, permit: &mut Permit, body_len: usize) -> Option<usize> {
+        let wanted = (body_len * ALLOWANCE_FACTOR).max(ALLOWANCE_MIN);
+        let allowance = wanted.min(self.limits.memory_bytes.saturating_sub(permit.bytes()));
+        permit.grow(allowance, self.clock.instant_in(DECODER_WAIT)).then_some(allowance)
+    }
+
+    fn undecodable(&self, error: &DecodeError) -> Response {
+        self.signed(match error {
+            DecodeError::Memory { .. } => Response::text(413, "payload-too-large"),
+            DecodeError::UnexpectedEnd => Response::text(400, "unexpected-eof"),
+            err => Response::text(400, &err.to_string()),
+        })
+    }
+
+    fn offer(&self, parcel: Parcel<TracesItem>, path: &str, headers: &Headers) -> Response {
+        match self.inbox.offer(parcel) {
+            Ok(()) => self.accepted(path, headers),
+            Err(parcel) if knows_429(headers) => {
                 parcel.claim.refuse();
-                self.overloaded_answer(&path, &headers)
+                self.overloaded_answer(path, headers)
             }
             Err(parcel) => {
                 parcel.claim.drop_all(Reason::InboxFull);
-                self.accepted(&path, &headers)
+                self.accepted(path, headers)
             }
         }
     }
 
     fn accepted(&self, path: &str, headers: &Headers) -> Response {
-        if path == "/v0.3/traces" || path.ends_with("/services") {
+        if path == STATS {
+            return self.signed(Response::new(200, "", ""));
+        }
+        if matches!(path, "/v0.1/spans" | "/spans" | "/v0.2/traces" | "/v0.3/traces") || path.ends_with("/services") {
             return self.signed(Response::new(200, "text/plain", "OK\n"));
         }
         let known = headers.get("datadog-rates-payload-version");
@@ -134,7 +182,7 @@ impl Handler for TraceHandler {
     fn admit(&self, head: &Head) -> Result<usize, Response> {
         match head.path.as_str() {
             "/info" => Ok(self.limits.request_bytes_max),
-            path if ENDPOINTS.contains(&path) => Ok(self.limits.request_bytes_max),
+            path if ENDPOINTS.contains(&path) || UNLISTED.contains(&path) => Ok(self.limits.request_bytes_max),
             _ => Err(self.signed(not_found())),
         }
     }
@@ -147,6 +195,7 @@ impl Handler for TraceHandler {
         match request.path.as_str() {
             "/info" => Response::new(200, "application/json", self.info.clone()),
             path if path.ends_with("/services") => self.accepted(path, &request.headers),
+            STATS => self.stats(request),
             _ => self.traces(request),
         }
     }
@@ -176,6 +225,8 @@ fn tracer_info(headers: &Headers) -> TracerInfo {
         container_id: text("datadog-container-id"),
         // Whoever computes statistics has had to mark top-level spans for it.
         client_top_level: flag("datadog-client-computed-top-level") || flag("datadog-client-computed-stats"),
+        client_stats: flag("datadog-client-computed-stats"),
+        process_tags: text("x-datadog-process-tags"),
         ..TracerInfo::default()
     }
 }
@@ -183,6 +234,108 @@ fn tracer_info(headers: &Headers) -> TracerInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::inbox::Message;
+    use crate::sys::inbox::Receiver;
+    use crate::sys::inbox::inbox;
+    use crate::sys::memory::Budget;
+
+    const SPANS_V04: &[u8] = include_bytes!("../../fixtures/decode/traces_v04/two_spans.bin");
+    const SPANS_V07: &[u8] = include_bytes!("../../fixtures/decode/traces_v07/two_spans.bin");
+    const SPANS_V10: &[u8] = include_bytes!("../../fixtures/decode/traces_v10/two_spans.bin");
+    const STATS_BODY: &[u8] = include_bytes!("../../fixtures/decode/client_stats/two_groups.bin");
+
+    /// A handler over an inbox of `items_max`, and what else a request needs.
+    struct Rig {
+        handler: TraceHandler,
+        receiver: Receiver<Message<TracesItem>>,
+        ledger: Arc<Ledger>,
+        budget: Budget,
+    }
+
+    fn rig(items_max: usize) -> Rig {
+        let (inbox, receiver) = inbox(items_max);
+        let ledger = Ledger::new();
+        let limits = TraceLimits { request_bytes_max: 1 << 20, memory_bytes: 1 << 20 };
+        let handler = TraceHandler::new(inbox, Arc::clone(&ledger), Clock::new(), limits, "{}".to_owned(), "state".to_owned());
+        Rig { handler, receiver, ledger, budget: Budget::new(1 << 20) }
+    }
+
+    impl Rig {
+        fn put(&self, path: &str, body: &[u8], headers: &[(&str, &str)]) -> Response {
+            let permit = self.budget.reserve(body.len(), Clock::new().instant_in(Duration::ZERO)).unwrap();
+            let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            let (method, path, body) = ("PUT".to_owned(), path.to_owned(), body.to_vec());
+            self.handler.answer(Request { method, path, query: None, headers, body, permit })
+        }
+
+        #[track_caller]
+        fn check(&self, path: &str, body: &[u8], headers: &[(&str, &str)], expected: (u16, &str)) {
+            let answer = self.put(path, body, headers);
+            assert_eq!((answer.status, std::str::from_utf8(&answer.body).unwrap()), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_version_is_answered_in_its_way() {
+        let rig = rig(16);
+        rig.check("/v0.4/traces", SPANS_V04, &[("content-type", "application/msgpack")], (200, RATES));
+        rig.check("/v0.7/traces", SPANS_V07, &[], (200, RATES));
+        rig.check("/v1.0/traces", SPANS_V10, &[("datadog-rates-payload-version", "1")], (200, "{}"));
+        for path in ["/v0.2/traces", "/v0.3/traces"] {
+            rig.check(path, br#"[[{"trace_id":1,"span_id":2}]]"#, &[], (200, "OK\n"));
+        }
+        for path in ["/v0.1/spans", "/spans"] {
+            rig.check(path, br#"[{"trace_id":1,"span_id":2}]"#, &[], (200, "OK\n"));
+            rig.check(path, b"\x90", &[("content-type", "application/msgpack")], (415, "unsupported media type\n"));
+        }
+        rig.check("/services", b"{}", &[], (200, "OK\n"));
+        rig.check("/v1.0/traces", b"\x81", &[], (400, "unexpected-eof\n"));
+        assert_eq!(rig.ledger.snapshot().rows[Signal::Traces as usize].accepted, 10);
+        drop(rig.receiver);
+        assert!(rig.ledger.snapshot().is_balanced());
+    }
+
+    #[test]
+    fn statistics_are_accepted_group_by_group_and_headers_fill_them_in() {
+        let rig = rig(4);
+        rig.check(STATS, STATS_BODY, &[("datadog-obfuscation-version", "1"), ("datadog-meta-lang", "go")], (200, ""));
+        rig.check(STATS, b"\x80", &[("datadog-meta-lang", "go")], (200, ""));
+        rig.check(STATS, &STATS_BODY[..99], &[], (400, "unexpected-eof\n"));
+        rig.check(STATS, &[&b"\x81\xa5Stats\xdd\0\x10\0\0"[..], &[0x80; 60_000]].concat(), &[], (413, "payload-too-large\n"));
+        assert_eq!(rig.ledger.snapshot().rows[Signal::Stats as usize].accepted, 2);
+        for (language, is_obfuscated) in [("python", true), ("go", false)] {
+            let Ok(Message::Item(Parcel { item: TracesItem::Stats(client), claim, .. })) = rig.receiver.try_recv() else {
+                panic!("they were accepted");
+            };
+            assert_eq!((client.language.as_str(), client.is_obfuscated), (language, is_obfuscated));
+            assert_eq!(claim.records(), client.groups());
+            claim.sent();
+        }
+        assert!(rig.ledger.snapshot().is_balanced() && rig.ledger.snapshot().is_quiet());
+    }
+
+    #[test]
+    fn a_full_inbox_is_told_to_tracers_that_know_429_and_counted_for_the_others() {
+        let rig = rig(1);
+        rig.check(STATS, STATS_BODY, &[], (200, ""));
+        rig.check(STATS, STATS_BODY, &[("datadog-send-real-http-status", "yes")], (429, "too many requests\n"));
+        rig.check(STATS, STATS_BODY, &[], (200, ""));
+        rig.check("/v0.4/traces", SPANS_V04, &[("content-type", "application/msgpack")], (200, RATES));
+        let text = rig.ledger.snapshot().to_string();
+        assert!(text.contains("stats accepted=4 restored=0 sent=0 memory=2 spool=0 dropped=2 inbox_full=2"), "{text}");
+        assert!(text.starts_with("traces accepted=2 restored=0 sent=0 memory=0 spool=0 dropped=2 inbox_full=2"), "{text}");
+    }
+
+    #[test]
+    fn what_headers_say_of_the_tracer_is_kept() {
+        let headers: Headers =
+            [("Datadog-Client-Computed-Stats", &b"yes"[..]), ("X-Datadog-Process-Tags", b"a:b"), ("Datadog-Meta-Lang", b"go")]
+                .into_iter()
+                .collect();
+        let tracer = tracer_info(&headers);
+        assert!(tracer.client_stats && tracer.client_top_level);
+        assert_eq!((tracer.process_tags.as_str(), tracer.language.as_str()), ("a:b", "go"));
+    }
 
     #[test]
     fn any_word_that_does_not_mean_no_is_true() {

@@ -27,6 +27,8 @@ pub enum Kind {
     Traces,
     /// JSON array of log entries.
     Logs,
+    /// `StatsPayload` msgpack.
+    Stats,
 }
 
 /// One encoded body, ready to be posted.

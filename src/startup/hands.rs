@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::main_loop::Hands;
 use crate::main_loop::Host;
 use crate::model::trace::TracePayload;
+use crate::model::traces_item::TracesItem;
 use crate::pipeline::logs::LogsItem;
 use crate::spool::FlushUntil;
 use crate::startup::lambda::Registered;
@@ -74,13 +75,13 @@ pub fn hands(
     }
 }
 
-fn send_span(payload: TracePayload, inbox: &Inbox<TracePayload>, ledger: &Arc<Ledger>, budget: &Budget, clock: Clock) {
+fn send_span(payload: TracePayload, inbox: &Inbox<TracesItem>, ledger: &Arc<Ledger>, budget: &Budget, clock: Clock) {
     let claim = ledger.accept(Signal::Traces, payload.spans.len() as u64);
     let by = clock.instant_in(TELL_WAIT);
     match budget.reserve(payload.memory_bytes(), by) {
         None => claim.drop_all(Reason::InboxFull),
         Some(permit) => {
-            if let Err(back) = inbox.put(Parcel { item: payload, claim, permit }, by) {
+            if let Err(back) = inbox.put(Parcel { item: TracesItem::Spans(payload), claim, permit }, by) {
                 back.claim.drop_all(Reason::InboxFull);
             }
         }

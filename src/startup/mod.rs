@@ -107,7 +107,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
     let (rules, refused) = plan::trace_rules(config);
     refused.iter().for_each(|warning| log::warn!("{warning}"));
-    let traces = plan::traces(config, rules, &hostname, memory);
+    let traces = plan::traces(config, place, rules, &hostname, memory);
     let logs = plan::logs(config, place, &hostname, memory);
     let pipelines = Pipelines::start(traces, logs, &deliver, &ledger, clock, &exits_tx)?;
 

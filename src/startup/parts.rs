@@ -13,7 +13,7 @@ use crate::encode::info;
 use crate::errors::StartError;
 use crate::main_loop::MainEvent;
 use crate::model::api_key::KeyHandle;
-use crate::model::trace::TracePayload;
+use crate::model::traces_item::TracesItem;
 use crate::out::Format;
 use crate::out::Out;
 use crate::pipeline::Pipeline;
@@ -64,6 +64,7 @@ use std::time::Instant;
 pub struct Deliver {
     traces: Poster,
     logs: Poster,
+    stats: Poster,
 }
 
 impl Deliver {
@@ -86,6 +87,7 @@ impl Deliver {
         };
         let site = config.site.host();
         let traces_url = plan::intake(config.apm_dd_url.as_ref(), &format!("trace.agent.{site}"), "/api/v0.2/traces");
+        let stats_url = plan::intake(config.apm_dd_url.as_ref(), &format!("trace.agent.{site}"), "/api/v0.2/stats");
         let logs_url = plan::intake(config.logs_dd_url.as_ref(), &format!("http-intake.logs.{site}"), "/api/v2/logs");
         let target = |url| -> Result<Target, StartError> {
             Ok(match &args.out {
@@ -93,12 +95,16 @@ impl Deliver {
                 None => Target::Intake(intake(url, config, place, key)),
             })
         };
-        Ok(Deliver { traces: poster("post-traces", target(traces_url)?)?, logs: poster("post-logs", target(logs_url)?)? })
+        Ok(Deliver {
+            traces: poster("post-traces", target(traces_url)?)?,
+            logs: poster("post-logs", target(logs_url)?)?,
+            stats: poster("post-stats", target(stats_url)?)?,
+        })
     }
 
     /// The queues, traces first.
-    pub fn queues(&self) -> [Arc<Queue>; 2] {
-        [&self.traces, &self.logs].map(|poster| Arc::clone(poster.queue()))
+    pub fn queues(&self) -> [Arc<Queue>; 3] {
+        [&self.traces, &self.logs, &self.stats].map(|poster| Arc::clone(poster.queue()))
     }
 
     /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
@@ -115,6 +121,7 @@ impl Deliver {
         }
         self.logs.finish(clock, by);
         self.traces.finish(clock, by);
+        self.stats.finish(clock, by);
     }
 }
 
@@ -133,6 +140,7 @@ fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
         let format = match body.kind {
             Kind::Traces => Format::Traces,
             Kind::Logs => Format::Logs,
+            Kind::Stats => Format::Stats,
         };
         let gzipped = body.headers.iter().any(|(name, _)| *name == "Content-Encoding");
         out.write(format, gzipped, &body.bytes)
@@ -150,7 +158,7 @@ pub fn flush_queues(queues: &[Arc<Queue>], until: FlushUntil, by: Instant) {
 #[derive(Debug)]
 pub struct Pipelines {
     /// Spans.
-    pub traces: Pipeline<TracePayload>,
+    pub traces: Pipeline<TracesItem>,
     /// Log lines.
     pub logs: Pipeline<LogsItem>,
 }
@@ -165,8 +173,9 @@ impl Pipelines {
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Pipelines, StartError> {
-        let [traces_queue, logs_queue] = deliver.queues();
-        let traces = TracesStage::new(traces, traces_queue);
+        let [traces_queue, logs_queue, stats_queue] = deliver.queues();
+        let queues = traces::Queues { traces: traces_queue, stats: stats_queue };
+        let traces = TracesStage::new(traces, queues, Arc::clone(ledger));
         let logs = LogsStage::new(logs, logs_queue, Arc::clone(ledger));
         Ok(Pipelines {
             traces: Pipeline::start("traces", traces, clock, exits).map_err(StartError::System)?,
@@ -243,6 +252,9 @@ impl Servers<'_> {
                 receiver_port: address.port(),
                 max_request_bytes: self.memory.request,
                 max_memory: self.config.max_memory.0,
+                client_drop_p0s: plan::client_drop_p0s(self.place),
+                peer_tags: &plan::peer_tags(self.config),
+                span_kinds: plan::span_kinds(self.config),
             });
             let state = sha256_hex(info.as_bytes());
             let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());

@@ -16,6 +16,7 @@ use crate::process::invocation;
 use crate::process::invocation::RootSpans;
 use crate::process::pattern::Pattern;
 use crate::process::pattern::PatternError;
+use crate::process::stats;
 use crate::process::traces as trace_rules;
 use crate::process::traces::filters::Filters;
 use crate::process::traces::filters::TagFilter;
@@ -31,6 +32,7 @@ use crate::process::traces::replace::Target;
 use crate::sources::http;
 use crate::sources::trace_http::TraceLimits;
 use crate::sys::host;
+use crate::sys::random::Random;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -45,8 +47,8 @@ pub enum Place {
     Lambda,
 }
 
-/// How `max_memory` is shared out: a half for what comes in, until it is encoded; a quarter for bodies that wait to leave; the
-/// rest for what is being worked on, which is one body a signal and its compressor.
+/// How `max_memory` is shared out: a half for what comes in, until it is encoded; a quarter for bodies that wait to leave; the rest
+/// for what is being worked on, which is one body a signal and its compressor, and open buckets of statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Requests and decoded items.
@@ -57,6 +59,8 @@ pub struct Memory {
     pub request: usize,
     /// One body before compression.
     pub body: usize,
+    /// Open buckets of statistics.
+    pub stats: usize,
 }
 
 /// The largest request the reference agent takes.
@@ -71,6 +75,7 @@ impl Memory {
             spool: max_memory / 4,
             request: (ingest / 2).min(REQUEST_BYTES_MAX),
             body: (max_memory / 4).max(encode_logs_entry_max()),
+            stats: max_memory / 16,
         }
     }
 
@@ -211,7 +216,7 @@ fn sql_settings(config: &Config, refused: &mut Vec<String>) -> sql::Settings {
 }
 
 /// The traces pipeline.
-pub fn traces(config: &Config, rules: trace_rules::Settings, hostname: &str, memory: Memory) -> traces::Settings {
+pub fn traces(config: &Config, place: Place, rules: trace_rules::Settings, hostname: &str, memory: Memory) -> traces::Settings {
     traces::Settings {
         rules,
         agent: encode_traces::Agent {
@@ -223,7 +228,45 @@ pub fn traces(config: &Config, rules: trace_rules::Settings, hostname: &str, mem
         },
         body_bytes_max: memory.body,
         compression_level: config.compression_level,
+        statistics: statistics(config, place, memory),
     }
+}
+
+/// Inside Lambda the backend counts, unless it is asked for otherwise: a sandbox rarely lives through a bucket of time.
+fn statistics(config: &Config, place: Place, memory: Memory) -> traces::Statistics {
+    if place == Place::Lambda && !config.compute_stats {
+        return traces::Statistics::Backend;
+    }
+    traces::Statistics::Here(stats::Settings {
+        env: default_env(config).to_owned(),
+        peer_tags: peer_tags(config),
+        by_span_kind: config.stats_by_span_kind,
+        bytes_max: memory.stats,
+        seed: Random::from_system().bits(),
+    })
+}
+
+/// Tags by which statistics are grouped.
+pub fn peer_tags(config: &Config) -> Vec<String> {
+    if !config.peer_tags_aggregation {
+        return Vec::new();
+    }
+    let mut tags: Vec<String> = stats::PEER_TAGS.iter().map(|tag| (*tag).to_owned()).collect();
+    tags.extend(config.peer_tags.0.iter().cloned());
+    tags.sort_unstable();
+    tags.dedup();
+    tags
+}
+
+/// Kinds of spans that statistics count.
+pub fn span_kinds(config: &Config) -> &'static [&'static str] {
+    if config.stats_by_span_kind { &stats::SPAN_KINDS } else { &[] }
+}
+
+/// Whether tracers that compute statistics may keep back what they have counted. Nothing is sampled here, so they may; but inside Lambda
+/// the spans of an invocation belong together, and all of them are wanted.
+pub fn client_drop_p0s(place: Place) -> bool {
+    place == Place::Edge
 }
 
 /// The logs pipeline. Inside Lambda two switches are about logs, and either of them turned on is enough; outside only one is.

@@ -16,17 +16,21 @@ pub enum Signal {
     Traces,
     /// Log lines.
     Logs,
+    /// Grouped statistics of spans: one for each set of attributes in a bucket of time, accepted when the bucket is handed out or comes
+    /// from a tracer. The spans behind them are counted as traces.
+    Stats,
 }
 
 impl Signal {
     /// All signals, in the order of the printed ledger.
-    pub const ALL: [Signal; 2] = [Signal::Traces, Signal::Logs];
+    pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Logs, Signal::Stats];
 
     /// The name used in the ledger, in local output and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Signal::Traces => "traces",
             Signal::Logs => "logs",
+            Signal::Stats => "stats",
         }
     }
 }

@@ -36,8 +36,11 @@ def _tracer(setup, name, command, language, env):
         intake.require_no_faults()
         summary = compare(truth, intake.chunks())
         _check_envelopes(intake, language)
-        ledger.require_delivered(traces=len(intake.spans()))
-    return f"{summary}; ledger sent={len(truth)}"
+        ledger.require_delivered(traces=len(intake.spans()), stats=len(intake.groups()))
+        top_level = sum(1 for span in intake.spans() if span.metrics.get("_top_level") == 1)
+        equal(sum(group["TopLevelHits"] for group in intake.groups()), top_level, "hits of top-level spans")
+        counted = "by the tracer" if any(payload["ClientComputed"] for payload in intake.stats) else "by the agent"
+    return f"{summary}; ledger sent={len(truth)}; {top_level} top-level hits in {len(intake.groups())} groups, counted {counted}"
 
 
 def _check_envelopes(intake, language):

@@ -5,13 +5,15 @@ import json
 import zlib
 from dataclasses import dataclass, field
 
+import msgpack
 import zstandard
 
 import agent_payload
 from checks import Failed, check, wait_until
 from fake_http import Answer, FakeServer
 
-TRACES, LOGS = "/api/v0.2/traces", "/api/v2/logs"
+TRACES, LOGS, STATS = "/api/v0.2/traces", "/api/v2/logs", "/api/v0.2/stats"
+STATS_KEYS = "AgentHostname AgentEnv Stats AgentVersion ClientComputed SplitPayload".split()
 INFLATE = {
     "": bytes,
     "identity": bytes,
@@ -33,15 +35,17 @@ class Post:
 
 
 class FakeIntake(FakeServer):
-    """Takes traces and logs. `faults` collects what a real intake would refuse; a good run leaves it empty."""
+    """Takes traces, logs and statistics. `faults` collects what a real intake would refuse; a good run leaves it empty."""
 
     def __init__(self, api_key, *answers):
         self.api_key, self.answers = api_key, list(answers)
-        self.posts, self.faults = [], []
+        self.posts, self.faults, self.stats = [], [], []
         super().__init__()
         self.url = f"http://{self.address}"
 
     def handle(self, method, path, headers, body):
+        if path == STATS:
+            return self._take_stats(method, path, headers, body)
         try:
             post = self._read(method, path, headers, body)
         except Exception as err:  # whatever the decoders raise is the agent's fault, and told to it as 400
@@ -68,6 +72,25 @@ class FakeIntake(FakeServer):
             post.logs = json.loads(body)
             check(isinstance(post.logs, list) and 0 < len(post.logs) <= 1000, "not an array of 1 to 1000 logs")
         return post
+
+    def _take_stats(self, method, path, headers, body):
+        """Statistics come beside what a case scripts answers for, so they take none of those."""
+        try:
+            check(method == "POST" and headers.get("DD-Api-Key") == self.api_key, "wrong method or DD-Api-Key")
+            check(headers.get("Content-Type") == "application/msgpack", "wrong Content-Type")
+            payload = msgpack.unpackb(INFLATE[headers.get("Content-Encoding", "")](body))
+            check(set(payload) == set(STATS_KEYS), f"keys {sorted(payload)}")
+        except Exception as err:  # as above
+            self.faults.append(f"{method} {path}: {type(err).__name__}: {err}")
+            return Answer(400)
+        with self.changed:
+            self.stats.append(payload)
+        return Answer(202, b"{}")
+
+    def groups(self):
+        """Each group of statistics."""
+        with self.changed:
+            return [g for p in self.stats for client in p["Stats"] for bucket in client["Stats"] for g in bucket["Stats"]]
 
     def accepted(self):
         with self.changed:

@@ -64,6 +64,7 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, memory: &mut Mem
         }
         parents.read(&payload.spans[spans.range()]);
         let root = spans.range().start + parents.root(&payload.spans[spans.range()]);
+        payload.chunks[index].root = root as u32;
         set_chunk_attributes(payload, index, root);
         // The filters see the root before it gets the tags of the configuration.
         if !settings.filters.let_pass(payload, root, &mut verdicts) {
@@ -86,7 +87,7 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, memory: &mut Mem
             false => parents.mark(payload, spans),
         }
         fill_tracer_fields(payload, spans, root);
-        // Step 9 comes here: statistics, unless the tracer computes them.
+        // Step 9 follows in the pipeline: statistics of all chunks that are left, see `process/stats`.
     }
     if 0 < filtered {
         payload.chunks.retain(|chunk| !chunk.spans.is_empty());
