@@ -26,6 +26,9 @@ use std::time::Instant;
 /// How long the loop sleeps at a time when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
 
+/// What is left of an invocation's time when delivery ends, for the answer to `/next` to arrive before the function is stopped.
+const DELIVERY_RESERVE: Duration = Duration::from_millis(100);
+
 /// An invocation's end is not waited for beyond this before its deadline, so that a SHUTDOWN can still be received.
 const DEADLINE_RESERVE: Duration = Duration::from_millis(20);
 
@@ -88,11 +91,23 @@ pub enum Host {
     Edge,
     /// In a sandbox that freezes: data leave before the next event is asked for.
     Lambda {
-        /// The platform tells of the end of invocations.
-        telemetry: bool,
+        /// Who tells of the end of invocations.
+        ends: Ends,
         /// Longest wait for delivery at the end of an invocation.
         flush_timeout: Duration,
     },
+}
+
+/// Who tells that an invocation has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// The platform, by telemetry.
+    Platform,
+    /// A client library, in local tests.
+    Library,
+    /// Nobody: the subscription was refused. To hold each invocation until its deadline would cost the function more than late data
+    /// do, so what there is leaves when the next invocation begins.
+    Nobody,
 }
 
 /// Why the loop ended.
@@ -104,6 +119,8 @@ pub enum Stop {
     Shutdown(Option<Duration>),
     /// Standard input or the recording has ended.
     EndOfEvents,
+    /// Events could not be read to their end.
+    EventsBroken,
     /// No API key will come.
     KeyAbsent,
     /// A worker is gone for good.
@@ -143,7 +160,7 @@ struct Awaited {
     request_id: String,
     /// The end is taken for granted then.
     by: Instant,
-    /// When the function is stopped.
+    /// When delivery must have ended.
     deadline: Option<Instant>,
 }
 
@@ -239,7 +256,8 @@ impl MainLoop {
                 self.shutdown_reason = shutdown.reason;
                 return Some(Stop::Shutdown(left));
             }
-            Event::EndOfEvents => return Some(Stop::EndOfEvents),
+            Event::EndOfEvents { complete: true } => return Some(Stop::EndOfEvents),
+            Event::EndOfEvents { complete: false } => return Some(Stop::EventsBroken),
             Event::KeyAbsent => match self.host {
                 Host::Edge => return Some(Stop::KeyAbsent),
                 Host::Lambda { .. } => log::error!("no API key: data are dropped, and the function goes on"),
@@ -252,15 +270,15 @@ impl MainLoop {
         let now = self.clock.now();
         self.invocations.invoke(invoke, now.unix_nanos());
         (self.hands.invoked)(&invoke.request_id, &unqualified(&invoke.function_arn));
-        if let Host::Lambda { .. } = self.host {
+        if let Host::Lambda { ends, .. } = self.host {
             let left = invoke.deadline_ms.and_then(|ms| time_left(ms, now));
             let wait = left.map_or(IDLE, |left| left.saturating_sub(DEADLINE_RESERVE));
             self.awaited = Some(Awaited {
                 request_id: invoke.request_id.clone(),
                 by: self.clock.instant_in(wait),
-                deadline: left.map(|left| self.clock.instant_in(left)),
+                deadline: left.map(|left| self.clock.instant_in(left.saturating_sub(DELIVERY_RESERVE))),
             });
-            if self.invocations.has_ended(&invoke.request_id) {
+            if ends == Ends::Nobody || self.invocations.has_ended(&invoke.request_id) {
                 self.deliver_and_ask_for_next();
             }
         }
@@ -309,7 +327,7 @@ impl MainLoop {
 
     /// A client library says that the invocation has ended; the platform would know better, if it spoke.
     fn ended_without_telemetry(&mut self) {
-        if matches!(self.host, Host::Lambda { telemetry: false, .. }) && self.awaited.is_some() {
+        if matches!(self.host, Host::Lambda { ends: Ends::Library, .. }) && self.awaited.is_some() {
             self.deliver_and_ask_for_next();
         }
     }
@@ -325,7 +343,7 @@ impl MainLoop {
         let Host::Lambda { flush_timeout, .. } = self.host else { return };
         let Some(awaited) = self.awaited.take() else { return };
         let longest = self.clock.instant_in(flush_timeout);
-        let by = awaited.deadline.map_or(longest, |deadline| deadline.min(longest));
+        let by = awaited.deadline.map_or(longest, |deadline| longest.min(deadline));
         let (mark, wait) = FlushMark::new();
         (self.hands.flush)(mark, by);
         if wait.wait(by) {

@@ -142,23 +142,56 @@ fn announced_invocations_get_their_span_with_the_tracers_ids() {
 }
 
 #[test]
-fn without_telemetry_the_deadline_or_the_library_ends_an_invocation() {
+fn without_telemetry_the_agent_holds_no_invocation_up() {
     for manners in [Manners { subscribe: 403, ..Manners::default() }, Manners { subscribe: 202, ..Manners::default() }] {
         let intake = FakeServer::start(|_| Reply::status(202));
-        let Stage { agent, lambda, .. } = stage_with("telemetry-less", manners, intake, &[]);
-        lambda.call();
-        let port = communication(&lambda.call());
+        let Stage { mut agent, lambda, intake } = stage_with("telemetry-less", manners, intake, &[]);
+        let _registered_and_refused = (lambda.call(), lambda.call());
+        let port = agent.ready().traces.unwrap();
         lambda.wait_asked();
-        lambda.invoke("r-1", 40);
-        lambda.wait_asked(); // the deadline was near
+        lambda.invoke("r-1", FAR);
+        lambda.wait_asked();
+        assert_eq!(send(port, "PUT", "/v0.4/traces", &[MSGPACK], &v04_trace(1, 3)).0, 200);
         lambda.invoke("r-2", FAR);
-        while !lambda.has_asked() {
-            // The call may overtake the event that it ends.
-            assert_eq!(send(port, "POST", "/lambda/end-invocation", &[], b"{}").0, 200);
-        }
+        lambda.wait_asked();
+        let spans = intake.records().iter().filter(|record| record["signal"] == "traces").count();
+        assert_eq!(spans, 3, "what came while nobody knew of an end leaves with the next invocation");
         lambda.shutdown(2_000);
         assert_ok(&agent.finish());
     }
+}
+
+#[test]
+fn in_local_tests_the_library_ends_an_invocation_and_no_telemetry_is_asked_for() {
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let Stage { mut agent, lambda, intake } =
+        stage_with("local-test", Manners::default(), intake, &[("DD_LOCAL_TEST", "true")]);
+    assert!(lambda.call().path.ends_with("/register"));
+    let ports = agent.ready();
+    lambda.wait_asked();
+    lambda.invoke("r-1", FAR);
+    assert_eq!(send(ports.traces.unwrap(), "PUT", "/v0.4/traces", &[MSGPACK], &v04_trace(1, 3)).0, 200);
+    while !lambda.has_asked() {
+        // The call may overtake the event that it ends.
+        assert_eq!(send(ports.communication.unwrap(), "POST", "/lambda/flush", &[], b"").0, 200);
+    }
+    assert_eq!(intake.records().iter().filter(|record| record["signal"] == "traces").count(), 3);
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+}
+
+#[test]
+fn delivery_ends_before_the_deadline_of_its_invocation() {
+    let intake = FakeServer::start(|_| Reply::Silence);
+    let Stage { agent, lambda, .. } = stage_with("short", Manners::default(), intake, &[("DD_FLUSH_TIMEOUT", "3600")]);
+    lambda.call();
+    let port = communication(&lambda.call());
+    lambda.wait_asked();
+    lambda.invoke("r-1", 500); // milliseconds from now; the intake would be waited for for an hour
+    telemetry(port, &[started("r-1"), line("work"), done("r-1", "success")]);
+    lambda.wait_asked();
+    lambda.shutdown(500);
+    assert_ok(&agent.finish());
 }
 
 #[test]
@@ -226,7 +259,7 @@ fn taken_ports_and_bad_settings_do_not_fail_the_function() {
     let finished = agent.finish();
     assert_ok(&finished);
     assert!(
-        finished.says("DD_SITE: `a b` is not a site") && finished.says("the communication server cannot listen"),
+        finished.says("DD_SITE: the value is not a site") && finished.says("the communication server cannot listen"),
         "{finished:?}"
     );
 }

@@ -70,7 +70,10 @@ fn bad_events_cost_their_batch_nothing_and_are_answered_200() {
     ]);
     assert_eq!(stage.telemetry(&batch), 200);
     assert_eq!(stage.telemetry(&json!({"not": "an array"})), 200);
-    let entries = stage.entries();
+    let finished = stage.agent.stop_and_finish();
+    finished.assert_clean();
+    assert_eq!(finished.ledger().of("logs", "malformed"), 3, "two events, and a batch that is no array");
+    let entries = stage.intake.records();
     let messages: Vec<(&Value, &Value)> = entries.iter().map(|entry| (&entry["message"], &entry["status"])).collect();
     let structured = json!("{\"level\":\"ERROR\",\"message\":\"structured\"}");
     assert_eq!(messages, [(&structured, &json!("error")), (&json!("plain"), &json!("info"))]);

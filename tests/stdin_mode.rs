@@ -59,6 +59,13 @@ fn a_folder_gets_one_file_a_signal() {
 }
 
 #[test]
+fn a_recording_that_breaks_off_is_a_failure() {
+    let finished = Agent::start(&["--events", "/proc", "--out", "-"], &settings()).finish();
+    assert_eq!(finished.code, Some(75), "{finished:?}");
+    assert!(finished.says("cannot read events behind line 0"), "{finished:?}");
+}
+
+#[test]
 fn a_bad_line_is_a_warning_with_its_number_and_the_rest_goes_on() {
     let mut agent = Agent::start(&["run", "--events", "-", "--out", "-"], &settings());
     agent.feed("{\"eventType\":\"INVOKE\",\"requestId\":\"r-1\"}\n\nnot json\n{\"eventType\":\"NEW\"}\n");
@@ -119,13 +126,13 @@ fn a_dead_intake_makes_input_wait_and_a_signal_still_ends_the_agent() {
     let mut env = settings();
     let dead = support::fake_http::dead_url();
     env.extend([("DD_API_KEY", support::agent::KEY.to_owned()), ("DD_LOGS_CONFIG_LOGS_DD_URL", dead)]);
-    env.extend([("DD_MAX_MEMORY", "1MiB".to_owned()), ("DD_COMPRESSION_LEVEL", "0".to_owned())]);
+    env.extend([("DD_MAX_MEMORY", "8MiB".to_owned()), ("DD_COMPRESSION_LEVEL", "0".to_owned())]);
     env.extend([("DD_LOGS_CONFIG_BATCH_WAIT", "0".to_owned()), ("DD_SHUTDOWN_TIMEOUT", "0.4".to_owned())]);
     let mut agent = Agent::start(&["--events", "-"], &env);
     agent.ready();
     let line = format!("{{\"time\":\"2026-01-02T03:04:07Z\",\"type\":\"function\",\"record\":\"{}\"}}\n", "x".repeat(20_000));
-    // More than the queue holds, less than a pipe and the queues together, so that this does not block for ever.
-    (0..16).for_each(|_| agent.feed(&line));
+    // More than the queue of bodies holds, less than all queues together, so that this does not block for ever.
+    (0..100).for_each(|_| agent.feed(&line));
     let finished = agent.stop_and_finish();
     let ledger = finished.ledger();
     assert_eq!((finished.code, ledger.of("logs", "memory")), (Some(75), 0), "{finished:#?}");

@@ -57,7 +57,7 @@ mod tests {
             findings.text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert!(lines.contains(&"api_key = *** (DD_API_KEY)".to_owned()), "{lines:?}");
         assert!(lines.contains(&"site = datadoghq.com (default)".to_owned()), "{lines:?}");
-        let warning = "warning: DD_SITE: `a b` is not a site such as datadoghq.eu; using datadoghq.com";
+        let warning = "warning: DD_SITE: the value is not a site such as datadoghq.eu; using datadoghq.com";
         assert!(lines.contains(&warning.to_owned()), "{lines:?}");
     }
 

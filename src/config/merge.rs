@@ -79,11 +79,16 @@ impl Values {
         let written = self.written.iter().rev().find(|(name, ..)| *name == path);
         let read = written.map(|(_, raw, origin)| (T::parse(raw), raw, origin));
         let (value, origin) = match read {
-            Some((Ok(value), _, origin)) => (value, origin.clone()),
+            Some((Ok(value), raw, origin)) => {
+                let remark = T::remark(raw).map(|remark| format!("{origin}: {path}: {remark}"));
+                let found = (value, origin.clone());
+                self.warnings.extend(remark);
+                found
+            }
             Some((Err(expected), raw, origin)) => {
                 let default = self.default_text(path);
                 let shown = match raw {
-                    Raw::Text(text) if !T::SECRET => format!("`{}`", text.trim()),
+                    Raw::Text(text) if !T::SECRET && T::QUOTABLE => format!("`{}`", text.trim()),
                     _ => "the value".to_owned(),
                 };
                 let using = if default.is_empty() { "ignored".to_owned() } else { format!("using {default}") };

@@ -42,8 +42,16 @@ pub trait Value: Sized {
     /// Whether it must not be shown.
     const SECRET: bool = false;
 
+    /// Whether what was written wrongly may be shown in a warning. People put credentials into addresses.
+    const QUOTABLE: bool = true;
+
     /// From what was written.
     fn parse(raw: &Raw) -> Result<Self, Expected>;
+
+    /// What is to be said of a value that could be read all the same.
+    fn remark(_raw: &Raw) -> Option<String> {
+        None
+    }
 
     /// As `mote check` shows it.
     fn show(&self) -> String;
@@ -72,6 +80,7 @@ impl Value for PathBuf {
 /// Not set is a value.
 impl<T: Value> Value for Option<T> {
     const SECRET: bool = T::SECRET;
+    const QUOTABLE: bool = T::QUOTABLE;
 
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         if raw.is_empty() { Ok(None) } else { T::parse(raw).map(Some) }
@@ -135,6 +144,9 @@ impl Value for LevelFilter {
     }
 }
 
+/// No setting is meant to be longer, and sums of such times do not overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Seconds, whole or not, or Go's text for durations (`1m30s`, `250ms`).
 impl Value for Duration {
     fn parse(raw: &Raw) -> Result<Self, Expected> {
@@ -144,7 +156,7 @@ impl Value for Duration {
             Ok(seconds) => seconds,
             Err(_) => go_duration(text).ok_or(EXPECTED)?,
         };
-        Duration::try_from_secs_f64(seconds).map_err(|_| EXPECTED)
+        Duration::try_from_secs_f64(seconds).ok().filter(|duration| *duration <= LONGEST).ok_or(EXPECTED)
     }
 
     fn show(&self) -> String {
@@ -247,6 +259,8 @@ impl Site {
 }
 
 impl Value for Site {
+    const QUOTABLE: bool = false;
+
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         let lower = raw.text()?.to_ascii_lowercase();
         let host = lower.trim_start_matches("https://").trim_start_matches("http://").trim_start_matches("app.");
@@ -280,6 +294,8 @@ impl BaseUrl {
 }
 
 impl Value for BaseUrl {
+    const QUOTABLE: bool = false;
+
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         const EXPECTED: Expected = Expected("an address such as https://host:port");
         let text = raw.text()?.trim_end_matches('/');
@@ -300,18 +316,22 @@ impl Value for BaseUrl {
     }
 }
 
+/// A pair that is none is left out and remarked on; the others stay.
 impl Value for Tags {
     fn parse(raw: &Raw) -> Result<Self, Expected> {
-        const EXPECTED: Expected = Expected("pairs such as team:web,region:eu");
         let mut tags = Tags::default();
-        for item in list(raw, EXPECTED)? {
-            let (key, value) = item.split_once(':').ok_or(EXPECTED)?;
-            if key.trim().is_empty() || value.trim().is_empty() {
-                return Err(EXPECTED);
+        for item in list(raw, Expected("pairs such as team:web,region:eu"))? {
+            if let Some((key, value)) = pair(item) {
+                tags.push(key, value);
             }
-            tags.push(key.trim(), value.trim());
         }
         Ok(tags)
+    }
+
+    fn remark(raw: &Raw) -> Option<String> {
+        let items = list(raw, Expected("")).ok()?;
+        let bad: Vec<&str> = items.into_iter().filter(|item| pair(item).is_none()).collect();
+        (!bad.is_empty()).then(|| format!("no pair of key and value, left out: {}", bad.join(" ")))
     }
 
     fn show(&self) -> String {
@@ -319,10 +339,25 @@ impl Value for Tags {
     }
 }
 
+fn pair(item: &str) -> Option<(&str, &str)> {
+    let (key, value) = item.split_once(':')?;
+    let (key, value) = (key.trim(), value.trim());
+    (!key.is_empty() && !value.is_empty()).then_some((key, value))
+}
+
 /// The items of a list: a sequence, or a text split at commas and blanks.
 fn list(raw: &Raw, expected: Expected) -> Result<Vec<&str>, Expected> {
     match raw {
-        Raw::Text(text) => Ok(text.split([',', ' ', '\t', '\n']).filter(|item| !item.is_empty()).collect()),
+        // A JSON list of plain texts comes apart at the same places.
+        Raw::Text(text) => {
+            let text = text.trim();
+            let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            let items = inner.unwrap_or(text).split([',', ' ', '\t', '\n']);
+            Ok(items
+                .map(|item| if inner.is_some() { item.trim_matches('"') } else { item })
+                .filter(|item| !item.is_empty())
+                .collect())
+        }
         Raw::List(items) => items.iter().map(|item| item.text().map_err(|_| expected)).collect(),
         Raw::Map(_) => Err(expected),
     }
@@ -351,6 +386,7 @@ mod tests {
         check::<Duration>("1m30s", Some("90s"));
         check::<Duration>("250ms", Some("0.25s"));
         check::<Duration>("-1", None);
+        check::<Duration>("1e19", None);
         check::<Duration>("s", None);
         check::<Duration>("5 apples", None);
     }
@@ -382,7 +418,8 @@ mod tests {
     #[test]
     fn tags_split_at_the_first_colon() {
         check::<Tags>("a:b url:http://x", Some("a:b,url:http://x"));
-        check::<Tags>("novalue", None);
+        check::<Tags>("team:web,oops,:x,y:", Some("team:web"));
+        check::<Tags>(r#"["team:web", "a:b"]"#, Some("team:web,a:b"));
     }
 
     #[test]

@@ -21,8 +21,11 @@ pub enum Event<T, F> {
     Flush(F),
     /// The sandbox will be taken down.
     Shutdown(Shutdown),
-    /// The stream of events has ended.
-    EndOfEvents,
+    /// The stream of events has ended; or broke off, if not `complete`.
+    EndOfEvents {
+        /// It was read to its end.
+        complete: bool,
+    },
     /// No source of the API key gives one, and none will.
     KeyAbsent,
 }

@@ -69,7 +69,10 @@ impl Out {
 }
 
 fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
-    File::options().create(true).append(true).open(path)?.write_all(lines)
+    let mut file = File::options().create(true).append(true).open(path)?;
+    let before = file.metadata()?.len();
+    // What was written of it goes again: the whole body will be tried once more.
+    file.write_all(lines).inspect_err(|_| drop(file.set_len(before)))
 }
 
 /// A body of our own that cannot be read back: a fault of ours.

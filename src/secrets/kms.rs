@@ -93,6 +93,9 @@ fn call(body: &str, aws: &AwsEnv, client: &Client, clock: &Clock) -> Result<Stri
         answer_bytes_max: ANSWER_BYTES_MAX,
     };
     let answer = client.send(&request).map_err(|err| SourceError::Transient(err.to_string()))?;
+    if !answer.complete {
+        return Err(SourceError::Transient("the answer was cut short".to_owned()));
+    }
     if answer.status == 200 {
         return plaintext(&answer.body);
     }

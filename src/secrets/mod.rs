@@ -95,7 +95,7 @@ impl Resolver {
     /// The thread: resolves while pending or refused.
     fn keep(&self, handle: &KeyHandle, when_absent: &impl Fn()) {
         let mut pause = RETRY_BASE;
-        let mut resolved_at: Option<Duration> = None;
+        let mut resolved_at = self.clock.now().uptime;
         loop {
             let state = handle.state();
             match &state {
@@ -105,13 +105,13 @@ impl Resolver {
                 }
                 KeyState::Absent => return when_absent(),
                 KeyState::Refused(_) => {
-                    let since = resolved_at.map_or(Duration::ZERO, |at| self.clock.now().uptime - at);
+                    let since = self.clock.now().uptime.saturating_sub(resolved_at);
                     log::error!("the API key was refused by the intake; data are held and the key is resolved again");
                     handle.wait_change(&state, REFUSED_EVERY.saturating_sub(since));
                 }
                 KeyState::Pending => (),
             }
-            resolved_at = Some(self.clock.now().uptime);
+            resolved_at = self.clock.now().uptime;
             match self.resolve() {
                 Some(next) => {
                     pause = RETRY_BASE;

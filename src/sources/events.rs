@@ -64,6 +64,7 @@ struct Reader {
 impl Reader {
     fn run(&mut self) {
         let mut line = Vec::new();
+        let mut complete = true;
         loop {
             line.clear();
             match read_line(&mut *self.input, &mut line) {
@@ -76,6 +77,7 @@ impl Reader {
                 }
                 Err(err) => {
                     log::error!("cannot read events behind line {}: {err}", self.line_number);
+                    complete = false;
                     break;
                 }
             }
@@ -86,7 +88,7 @@ impl Reader {
         if WARNINGS_MAX < self.bad_lines {
             log::warn!("{} lines of events could not be used", self.bad_lines);
         }
-        self.outlet.gate.pass(|| drop(self.outlet.events.send(Event::EndOfEvents)));
+        self.outlet.gate.pass(|| drop(self.outlet.events.send(Event::EndOfEvents { complete })));
     }
 
     /// Hands the event in `line` on; whether the gate is still open.
@@ -179,7 +181,7 @@ mod tests {
                 parcel.claim.sent();
                 words
             }
-            Event::EndOfEvents => "end".to_owned(),
+            Event::EndOfEvents { complete: true } => "end".to_owned(),
             other => format!("{other:?}"),
         };
         (received.try_iter().map(tell).collect(), ledger)

@@ -28,6 +28,8 @@ use crate::sys::clock::Clock;
 use crate::sys::inbox::FlushMark;
 use crate::sys::inbox::Sender;
 use crate::sys::ledger::Ledger;
+use crate::sys::ledger::Reason;
+use crate::sys::ledger::Signal;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -73,14 +75,12 @@ impl LambdaHandler {
         let Request { body, permit, .. } = request;
         let events = match events::batch(&body) {
             Ok((events, unreadable)) => {
-                if 0 < unreadable {
-                    log::debug!("{unreadable} telemetry events could not be read and are left out");
-                }
+                self.book_malformed(unreadable as u64, "telemetry events could not be read");
                 events
             }
             // Anything but 200 would make the platform send the same bytes again.
             Err(err) => {
-                log::debug!("a batch of telemetry could not be read: {err}");
+                self.book_malformed(1, &format!("batch of telemetry could not be read: {err}"));
                 return ok();
             }
         };
@@ -91,6 +91,14 @@ impl LambdaHandler {
                 take_back(unsent.into_inner());
                 Response::text(429, "too many requests") // the platform keeps the batch and comes again
             }
+        }
+    }
+
+    /// What cannot be read may have been a line, so it counts as one.
+    fn book_malformed(&self, count: u64, what: &str) {
+        if 0 < count {
+            log::debug!("{count} {what}");
+            self.ledger.accept(Signal::Logs, count).drop_all(Reason::Malformed);
         }
     }
 

@@ -21,6 +21,7 @@ use crate::sys::inbox::Parcel;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
+use crate::sys::memory::Budget;
 use crate::sys::memory::Permit;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,9 @@ const DECODER_WAIT: Duration = Duration::from_millis(1000);
 const ALLOWANCE_FACTOR: usize = 8;
 const ALLOWANCE_MIN: usize = 64 * 1024;
 
+/// A header may claim any number of traces; no request has more.
+const CLAIMED_MAX: u64 = 1_000_000;
+
 /// What stands behind the port.
 #[derive(Debug)]
 pub struct TraceHandler {
@@ -57,6 +61,9 @@ pub struct TraceHandler {
     ledger: Arc<Ledger>,
     clock: Clock,
     limits: TraceLimits,
+    /// What requests decode to, apart from their bodies: a decoder that waited for memory which other bodies hold while they wait for
+    /// decoders would wait for ever.
+    decoded: Budget,
     info: String,
     /// Hash of `info`: tracers read it again when this changes.
     state: String,
@@ -67,8 +74,8 @@ pub struct TraceHandler {
 pub struct TraceLimits {
     /// Of one request's body.
     pub request_bytes_max: usize,
-    /// Of all memory that requests share.
-    pub memory_bytes: usize,
+    /// Of everything that requests decode to.
+    pub decoded_bytes_max: usize,
 }
 
 impl TraceHandler {
@@ -81,24 +88,26 @@ impl TraceHandler {
         info: String,
         state: String,
     ) -> TraceHandler {
-        TraceHandler { inbox, ledger, clock, limits, info, state }
+        TraceHandler { inbox, ledger, clock, limits, decoded: Budget::new(limits.decoded_bytes_max), info, state }
     }
 
     fn traces(&self, request: Request) -> Response {
-        let Request { path, headers, body, mut permit, .. } = request;
+        let Request { path, headers, body, permit, .. } = request;
         let decoder = match decoder_for(&path, headers.get("content-type").unwrap_or_default()) {
             Ok(decoder) => decoder,
             Err(NoDecoder::Path) => return self.signed(not_found()),
             Err(NoDecoder::MediaType) => return self.signed(Response::text(415, "unsupported media type")),
         };
-        let Some(allowance) = self.allowance(&mut permit, body.len()) else {
+        let Some(mut room) = self.room(body.len()) else {
             return self.overloaded_answer(&path, &headers);
         };
-        let mut payload = match decoder.decode(body, tracer_info(&headers), allowance) {
+        let body_len = body.len();
+        let mut payload = match decoder.decode(body, tracer_info(&headers), room.bytes()) {
             Ok(payload) => payload,
             Err(err) => return self.undecodable(&err),
         };
-        permit.shrink_to(payload.memory_bytes());
+        room.shrink_to(payload.memory_bytes().saturating_sub(body_len));
+        let permit = permit.with(room);
         let refused = std::mem::take(&mut payload.refused_spans);
         let mut claim = self.ledger.accept(Signal::Traces, payload.spans.len() as u64 + refused);
         claim.drop_some(refused, Reason::Malformed);
@@ -107,26 +116,25 @@ impl TraceHandler {
 
     /// Statistics that a tracer has computed. A record is one group of them.
     fn stats(&self, request: Request) -> Response {
-        let Request { path, headers, body, mut permit, .. } = request;
-        let Some(allowance) = self.allowance(&mut permit, body.len()) else {
+        let Request { path, headers, body, permit, .. } = request;
+        let Some(mut room) = self.room(body.len()) else {
             return self.overloaded_answer(&path, &headers);
         };
-        let mut client = match client_stats::decode(&body, tracer_info(&headers), allowance) {
+        let mut client = match client_stats::decode(&body, tracer_info(&headers), room.bytes()) {
             Ok(client) => client,
             Err(err) => return self.undecodable(&err),
         };
-        drop(body);
-        permit.shrink_to(client.memory_bytes());
+        drop((body, permit));
+        room.shrink_to(client.memory_bytes());
         client.is_obfuscated = headers.get("datadog-obfuscation-version").is_some_and(|version| !version.is_empty());
         let claim = self.ledger.accept(Signal::Stats, client.groups());
-        self.offer(Parcel { item: TracesItem::Stats(Box::new(client)), claim, permit }, &path, &headers)
+        self.offer(Parcel { item: TracesItem::Stats(Box::new(client)), claim, permit: room }, &path, &headers)
     }
 
     /// Memory for what a body of this length decodes to; `None` if there is none.
-    fn allowance(&self, permit: &mut Permit, body_len: usize) -> Option<usize> {
+    fn room(&self, body_len: usize) -> Option<Permit> {
         let wanted = (body_len * ALLOWANCE_FACTOR).max(ALLOWANCE_MIN);
-        let allowance = wanted.min(self.limits.memory_bytes.saturating_sub(permit.bytes()));
-        permit.grow(allowance, self.clock.instant_in(DECODER_WAIT)).then_some(allowance)
+        self.decoded.reserve(wanted.min(self.decoded.limit()), self.clock.instant_in(DECODER_WAIT))
     }
 
     fn undecodable(&self, error: &DecodeError) -> Response {
@@ -165,10 +173,15 @@ impl TraceHandler {
         self.signed(answer)
     }
 
+    /// A tracer that does not know 429 is told 200, as by the reference agent, and what it sent is booked as dropped: by the number
+    /// of traces that it claims, since nobody has looked into the body.
     fn overloaded_answer(&self, path: &str, headers: &Headers) -> Response {
         if knows_429(headers) {
             return self.signed(Response::text(429, "too many requests"));
         }
+        let claimed = headers.get("x-datadog-trace-count").and_then(|count| count.trim().parse().ok()).unwrap_or(1);
+        let signal = if path == STATS { Signal::Stats } else { Signal::Traces };
+        self.ledger.accept(signal, u64::clamp(claimed, 1, CLAIMED_MAX)).drop_all(Reason::InboxFull);
         self.accepted(path, headers)
     }
 
@@ -237,7 +250,6 @@ mod tests {
     use crate::sys::inbox::Message;
     use crate::sys::inbox::Receiver;
     use crate::sys::inbox::inbox;
-    use crate::sys::memory::Budget;
 
     const SPANS_V04: &[u8] = include_bytes!("../../fixtures/decode/traces_v04/two_spans.bin");
     const SPANS_V07: &[u8] = include_bytes!("../../fixtures/decode/traces_v07/two_spans.bin");
@@ -255,7 +267,7 @@ mod tests {
     fn rig(items_max: usize) -> Rig {
         let (inbox, receiver) = inbox(items_max);
         let ledger = Ledger::new();
-        let limits = TraceLimits { request_bytes_max: 1 << 20, memory_bytes: 1 << 20 };
+        let limits = TraceLimits { request_bytes_max: 1 << 20, decoded_bytes_max: 1 << 20 };
         let handler = TraceHandler::new(inbox, Arc::clone(&ledger), Clock::new(), limits, "{}".to_owned(), "state".to_owned());
         Rig { handler, receiver, ledger, budget: Budget::new(1 << 20) }
     }

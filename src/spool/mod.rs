@@ -54,6 +54,9 @@ impl Body {
     }
 }
 
+/// Tries in a row before a body lets the others go first.
+const TRIES_FIRST: u32 = 4;
+
 /// What a full queue does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
@@ -190,11 +193,16 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// The body that was taken is to be tried again, before all others.
+    /// The body that was taken is to be tried again, before all others; one that has failed [`TRIES_FIRST`] times comes behind them, so
+    /// that a body which the intake cannot stomach does not hold up the rest.
     pub fn put_back(&self, body: Body) {
         let mut state = self.lock();
         state.in_flight = None;
-        state.waiting.push_front(body);
+        if body.attempts.is_multiple_of(TRIES_FIRST) {
+            state.waiting.push_back(body);
+        } else {
+            state.waiting.push_front(body);
+        }
         drop(state);
         self.changed.notify_all();
     }
@@ -234,7 +242,8 @@ impl Queue {
         let target = state.next_sequence;
         state.flush_by = Some(state.flush_by.map_or(by, |other| other.max(by)));
         let settled = loop {
-            let oldest = state.in_flight.or_else(|| state.waiting.front().map(|body| body.sequence));
+            let waiting = state.waiting.iter().map(|body| body.sequence);
+            let oldest = waiting.chain(state.in_flight).min();
             let done = oldest.is_none_or(|oldest| target <= oldest);
             let left = self.clock.until(by);
             if done || left.is_zero() || (until == FlushUntil::SettledOrPaused && state.paused) {
@@ -341,13 +350,17 @@ mod tests {
     }
 
     #[test]
-    fn a_body_put_back_comes_first_again() {
+    fn a_body_put_back_comes_first_again_but_not_for_ever() {
         let (ledger, queue, _) = queue(10, WhenFull::DropOldest);
         queue.push(body(&ledger, 1));
         queue.push(body(&ledger, 2));
-        let first = take(&queue).unwrap();
-        queue.put_back(first);
-        assert_eq!(take(&queue).unwrap().bytes.len(), 1);
+        for attempts in 1..=TRIES_FIRST {
+            let mut first = take(&queue).unwrap();
+            assert_eq!(first.bytes.len(), 1);
+            first.attempts = attempts;
+            queue.put_back(first);
+        }
+        assert_eq!(take(&queue).unwrap().bytes.len(), 2, "after some tries it lets the others go first");
     }
 
     #[test]

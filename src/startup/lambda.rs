@@ -4,6 +4,7 @@ use crate::config::AwsEnv;
 use crate::config::Config;
 use crate::encode::lambda_api as lambda_requests;
 use crate::errors::StartError;
+use crate::main_loop::Ends;
 use crate::main_loop::MainEvent;
 use crate::pipeline::logs::LogsItem;
 use crate::sources::lambda_api::Extension;
@@ -29,8 +30,8 @@ pub struct LambdaSide {
 pub struct Registered {
     /// One message for each event that is to be asked for.
     pub go: Sender<()>,
-    /// The platform will tell of invocations.
-    pub telemetry: bool,
+    /// Who will tell of the end of invocations.
+    pub ends: Ends,
 }
 
 impl LambdaSide {
@@ -70,10 +71,14 @@ impl LambdaSide {
             || (config.logs_enabled.is_none() && config.serverless_logs_enabled.is_none());
         let subscribe =
             |address: SocketAddr| extension.subscribe(&lambda_requests::subscribe(managed, with_logs, address.port()));
-        let telemetry = !config.local_test && communication.is_some_and(subscribe);
+        let ends = match config.local_test {
+            true => Ends::Library,
+            false if communication.is_some_and(subscribe) => Ends::Platform,
+            false => Ends::Nobody,
+        };
         let (go, asked) = channel(1);
         extension.start(asked, events.clone(), exits).map_err(StartError::System)?;
-        Ok(Registered { go, telemetry })
+        Ok(Registered { go, ends })
     }
 }
 

@@ -102,6 +102,9 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     // The way out, last station first.
     let ledger = Ledger::new();
     let memory = Memory::of(config.max_memory.0);
+    if config.max_memory.0 < plan::MEMORY_MIN {
+        log::warn!("max_memory: {} is too little; using {}", config.max_memory.0, plan::MEMORY_MIN);
+    }
     let ingest = Budget::new(memory.ingest);
     let hostname = plan::hostname(config, place);
     let deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
@@ -126,16 +129,17 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         Some(lambda) => Some(lambda.register(config, &aws, addresses.0, &pipelines, &events_tx, &exits_tx)?),
         None => None,
     };
-    let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
-    logger::announce(&format!("ready: communication={} traces={}", describe(addresses.0), describe(addresses.1)));
-
+    state.begin(place);
     let mut random = Random::from_system();
     let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
     let reload = reloader(args.clone(), env.clone(), aws.clone(), place, key.clone(), clock);
     let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, Box::new(reload));
     let host = hands::host(config, lambda.as_ref());
+    signals.attend();
+    let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
+    logger::announce(&format!("ready: communication={} traces={}", describe(addresses.0), describe(addresses.1)));
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
-    let stop = main_loop.run(&Sources { events: &events, signals: &signals, exits: &exits });
+    let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
     let running = Running { communication, trace_agent, gate, events, main_loop, pipelines, deliver, state };
     shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), clock);
@@ -189,15 +193,13 @@ fn announce_config(loaded: &Loaded, env: &Env) {
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
-    if let Some(file) = &loaded.file {
-        log::debug!("settings from {}", file.display());
-    }
     for name in &loaded.unknown {
         log::debug!("no setting is called {name}");
     }
     for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
         let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
-        log::debug!("{name}={}", if secret || value.contains('@') { "***" } else { value });
+        let address_with_more = value.contains('@') || value.contains('?');
+        log::debug!("{name}={}", if secret || address_with_more { "***" } else { value });
     }
 }
 
@@ -270,8 +272,9 @@ fn time_to_stop(stop: &Stop, configured: Duration) -> Duration {
 fn describe_stop(stop: &Stop) -> &'static str {
     match stop {
         Stop::Signal => "told to by a signal",
-        Stop::Shutdown(_) => "the platform takes the sandbox down",
+        Stop::Shutdown(_) => "a SHUTDOWN event came",
         Stop::EndOfEvents => "the events have ended",
+        Stop::EventsBroken => "the events broke off",
         Stop::KeyAbsent => "there is no API key",
         Stop::WorkerLost(_) => "a worker is gone for good",
     }
@@ -300,6 +303,7 @@ fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
         _ if place == Place::Lambda => Exit::Clean, // the platform would take anything else for a crash
         Stop::KeyAbsent => Exit::Config,
         Stop::WorkerLost(_) => Exit::Fault,
+        Stop::EventsBroken => Exit::Lost,
         // What a wedged thread still holds is lost with the process.
         _ if 0 < snapshot.lost() || !snapshot.is_quiet() => Exit::Lost,
         _ => Exit::Clean,

@@ -47,15 +47,17 @@ pub enum Place {
     Lambda,
 }
 
-/// How `max_memory` is shared out: a half for what comes in, until it is encoded; a quarter for bodies that wait to leave; the rest
-/// for what is being worked on, which is one body a signal and its compressor, and open buckets of statistics.
+/// How `max_memory` is shared out, in sixteenths: four for requests, five for what they decode to, three for bodies that wait to leave,
+/// one for open buckets of statistics, and three for what is being worked on, which is one body a signal and its compressor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Requests and decoded items.
+    /// Requests until they are encoded.
     pub ingest: usize,
+    /// What they decode to.
+    pub decoded: usize,
     /// Encoded bodies.
     pub spool: usize,
-    /// One request, half of what comes in: the rest is room for what it decodes to.
+    /// One request: small enough that it does not wait for all others.
     pub request: usize,
     /// One body before compression.
     pub body: usize,
@@ -66,28 +68,27 @@ pub struct Memory {
 /// The largest request the reference agent takes.
 const REQUEST_BYTES_MAX: usize = 25 * 1024 * 1024;
 
+/// With less, one log line of the longest kind would not fit beside what is being worked on.
+pub const MEMORY_MIN: usize = 8 * 1024 * 1024;
+
 impl Memory {
     /// The shares of `max_memory`.
     pub fn of(max_memory: usize) -> Memory {
-        let ingest = max_memory / 2;
+        let sixteenths = |count: usize| max_memory.max(MEMORY_MIN) / 16 * count;
         Memory {
-            ingest,
-            spool: max_memory / 4,
-            request: (ingest / 2).min(REQUEST_BYTES_MAX),
-            body: (max_memory / 4).max(encode_logs_entry_max()),
-            stats: max_memory / 16,
+            ingest: sixteenths(4),
+            decoded: sixteenths(5),
+            spool: sixteenths(3),
+            request: sixteenths(3).min(REQUEST_BYTES_MAX),
+            body: sixteenths(3).min(encode_logs::BODY_BYTES_MAX),
+            stats: sixteenths(1),
         }
     }
 
     /// As the trace agent needs it.
     pub fn trace_limits(&self) -> TraceLimits {
-        TraceLimits { request_bytes_max: self.request, memory_bytes: self.ingest }
+        TraceLimits { request_bytes_max: self.request, decoded_bytes_max: self.decoded }
     }
-}
-
-/// A body must hold at least one log entry of the longest kind.
-fn encode_logs_entry_max() -> usize {
-    2 * crate::process::logs::MESSAGE_BYTES_MAX
 }
 
 /// Host name of data: configured, else the system's; none in Lambda.
@@ -331,11 +332,13 @@ pub fn trace_http(config: &Config, memory: Memory) -> http::Limits {
 }
 
 /// Limits of the communication server: fewer connections, since tiny_http cannot bound a header line by itself, and the same time
-/// for idle ones as for a header, since it cannot tell them apart.
+/// for idle ones as for a header, since it cannot tell them apart. When idle or slow clients hold all places for half a second, the
+/// blocking server takes the port over, which can close them to make room.
 pub fn lambda_http(config: &Config) -> http::Limits {
     http::Limits {
         connections_max: 16,
         idle_time: at_least_a_moment(config.receiver_timeout),
+        stuck_time: Duration::from_millis(500),
         body_bytes_max: 6 * 1024 * 1024,
         header_time: at_least_a_moment(config.receiver_timeout),
         body_time: at_least_a_moment(config.receiver_timeout),
@@ -366,8 +369,10 @@ mod tests {
     fn shares_leave_room_for_what_is_being_worked_on() {
         for max_memory in [8 << 20, 24 << 20, 32 << 20, 512 << 20] {
             let memory = Memory::of(max_memory);
-            assert!(memory.ingest + memory.spool <= max_memory * 3 / 4);
-            assert!(memory.request <= memory.ingest / 2);
+            let Memory { ingest, decoded, spool, stats, .. } = memory;
+            assert!(ingest + decoded + spool + stats <= max_memory * 13 / 16);
+            assert!(memory.request < memory.ingest && memory.body <= memory.spool);
+            assert!(crate::process::logs::MESSAGE_BYTES_MAX < memory.body);
         }
     }
 

@@ -30,11 +30,15 @@ impl State {
         if restored.as_ref().is_some_and(|state| !state.clean) && place == Place::Edge {
             log::info!("the last run ended uncleanly; what it held in memory is lost and cannot be counted");
         }
-        let state = State { path, latest: Rc::new(RefCell::new(restored.clone().unwrap_or_default())), restored };
+        State { path, latest: Rc::new(RefCell::new(restored.clone().unwrap_or_default())), restored }
+    }
+
+    /// The agent is ready: from now on the next start can tell whether this run ended cleanly. Inside Lambda a kill is nothing unusual
+    /// and every millisecond of the start counts.
+    pub fn begin(&self, place: Place) {
         if place == Place::Edge {
-            state.write(false); // so that the next start can tell whether this one ended cleanly
+            self.write(false);
         }
-        state
     }
 
     /// As the invocation machine takes it.
@@ -53,8 +57,9 @@ impl State {
     /// After an invocation.
     pub fn save(&self, remembered: &Remembered) {
         self.keep(remembered);
-        self.write(false);
-        log::debug!("state saved");
+        if self.write(false) {
+            log::debug!("state saved");
+        }
     }
 
     /// Says that this run ended in order.
@@ -78,13 +83,11 @@ impl State {
         };
     }
 
-    fn write(&self, clean: bool) {
-        let Some(path) = &self.path else { return };
+    fn write(&self, clean: bool) -> bool {
+        let Some(path) = &self.path else { return false };
         let state = state_file::State { clean, ..self.latest.borrow().clone() };
         let folder = path.parent().unwrap_or(Path::new("/"));
         let written = std::fs::create_dir_all(folder).and_then(|()| state_file::save(path, &state));
-        if let Err(err) = written {
-            log::debug!("cannot keep state in {}: {err}", path.display());
-        }
+        written.inspect_err(|err| log::debug!("cannot keep state in {}: {err}", path.display())).is_ok()
     }
 }

@@ -45,7 +45,7 @@ impl Budget {
     /// Takes `bytes`, waiting for others to return theirs until `by` at most. `None` when they did not, or when `bytes` is more
     /// than the whole budget.
     pub fn reserve(&self, bytes: usize, by: Instant) -> Option<Permit> {
-        let mut permit = Permit { budget: self.clone(), bytes: 0 };
+        let mut permit = Permit { budget: self.clone(), bytes: 0, with: None };
         permit.grow(bytes, by).then_some(permit)
     }
 }
@@ -63,12 +63,20 @@ impl Shared {
 pub struct Permit {
     budget: Budget,
     bytes: usize,
+    /// Bytes of another budget that go back at the same time.
+    with: Option<Box<Permit>>,
 }
 
 impl Permit {
     /// How many bytes it stands for.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Holds `other` too, for as long as this is held.
+    pub fn with(mut self, other: Permit) -> Permit {
+        self.with = Some(Box::new(other));
+        self
     }
 
     /// Takes `more` bytes, waiting until `by` at most; `false`, with nothing changed, when they are not to be had.

@@ -13,6 +13,9 @@ use ureq::{Agent, Timeout};
 /// How long a name look-up or a connect may take of a request's time at most.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
+/// How long an answer's body may take once its status is known.
+const ANSWER_BODY_MAX: Duration = Duration::from_secs(2);
+
 /// Answers are short; what is longer is cut off and the connection dropped.
 const ANSWER_HEADER_BYTES_MAX: usize = 16 * 1024;
 
@@ -41,6 +44,9 @@ pub struct Answer {
     headers: HeaderMap,
     /// At most `answer_bytes_max` bytes.
     pub body: Vec<u8>,
+    /// The body came whole. The status holds even if it did not: an intake that has taken a body must not get it again because its
+    /// answer was cut off.
+    pub complete: bool,
 }
 
 impl Answer {
@@ -132,11 +138,9 @@ impl Client {
         };
         let mut body = Vec::new();
         let read = answer.body_mut().as_reader().take(request.answer_bytes_max as u64 + 1).read_to_end(&mut body);
-        read.map_err(|err| net_error(ureq::Error::from(err)))?;
-        if request.answer_bytes_max < body.len() {
-            return Err(NetError::Protocol(format!("more than {} bytes", request.answer_bytes_max)));
-        }
-        Ok(Answer { status: answer.status().as_u16(), headers: std::mem::take(answer.headers_mut()), body })
+        let complete = read.is_ok() && body.len() <= request.answer_bytes_max;
+        body.truncate(request.answer_bytes_max);
+        Ok(Answer { status: answer.status().as_u16(), headers: std::mem::take(answer.headers_mut()), body, complete })
     }
 
     /// Ends the requests in flight and refuses later ones: for a shutdown whose deadline has come.
@@ -156,6 +160,7 @@ impl Client {
             .timeout_global(timeout)
             .timeout_resolve(Some(connect))
             .timeout_connect(Some(connect))
+            .timeout_recv_body(timeout.map(|timeout| timeout.min(ANSWER_BODY_MAX)))
             .build();
         self.agent.run(configured).map_err(net_error)
     }

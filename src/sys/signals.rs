@@ -7,6 +7,7 @@ use signal_hook::iterator::Signals;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// What someone outside asks of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +23,25 @@ pub enum Signal {
 /// The exit status of a process that was told twice to stop: 128 + SIGTERM, as a shell reports it.
 const ENDED_AT_ONCE: i32 = 143;
 
-/// Installs the handlers. They stay until the process ends: once installed, closing them would leave SIGTERM ignored.
-pub fn listen(exits: &Sender<&'static str>) -> io::Result<Receiver<Signal>> {
-    let stopping = Arc::new(AtomicBool::new(false));
+/// The process's signals.
+#[derive(Debug)]
+pub struct Listening {
+    /// What was asked.
+    pub requests: Receiver<Signal>,
+    ends_at_once: Arc<AtomicBool>,
+}
+
+impl Listening {
+    /// From now on somebody looks at `requests`: the next SIGTERM is a request, and only the one after it ends the process at once.
+    pub fn attend(&self) {
+        self.ends_at_once.store(false, SeqCst);
+    }
+}
+
+/// Installs the handlers. They stay until the process ends: once installed, closing them would leave SIGTERM ignored. Until somebody
+/// attends, SIGTERM ends the process at once, whatever the start waits for.
+pub fn listen(exits: &Sender<&'static str>) -> io::Result<Listening> {
+    let stopping = Arc::new(AtomicBool::new(true));
     for signal in [SIGTERM, SIGINT] {
         // Order matters: the shutdown of an already set flag comes before the handler that sets it.
         signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, Arc::clone(&stopping))?;
@@ -43,5 +60,5 @@ pub fn listen(exits: &Sender<&'static str>) -> io::Result<Receiver<Signal>> {
             let _ = sender.try_send(signal);
         }
     })?;
-    Ok(receiver)
+    Ok(Listening { requests: receiver, ends_at_once: stopping })
 }

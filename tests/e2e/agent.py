@@ -122,14 +122,16 @@ class Ledger:
         for name in self.signals:
             check(self.settles(name), f"{name} does not add up: {self.text}")
 
-    def require_delivered(self, **counts):
-        """Everything accepted was sent, and as much as the other side decoded: traces=spans, logs=entries."""
+    def require_delivered(self, malformed=0, **counts):
+        """Everything accepted was sent, and as much as the other side decoded: traces=spans, logs=entries. `malformed` is how many
+        telemetry events could not be read, each counted as a line that was dropped."""
         self.require_balanced()
         for name, count in counts.items():
             check(name in self.signals, f"no {name} in {self.text}")
             row = self.signals[name]
             found = {key: row[key] for key in ("accepted", "sent", "memory", "spool", "dropped")}
-            wanted = {"accepted": count, "sent": count, "memory": 0, "spool": 0, "dropped": 0}
+            bad = malformed if name == "logs" else 0
+            wanted = {"accepted": count + bad, "sent": count, "memory": 0, "spool": 0, "dropped": bad}
             equal(found, wanted, f"ledger of {name} against {count} decoded")
 
 

@@ -54,6 +54,7 @@ pub fn settings() -> Vec<(&'static str, String)> {
         ("DD_APM_RECEIVER_PORT", "0".into()),
         ("DD_HOSTNAME", "test-host".into()),
         ("DD_SHUTDOWN_TIMEOUT", "60".into()), // a guard: the other side answers
+        ("DD_RUN_PATH", format!("{}/run", env!("CARGO_TARGET_TMPDIR"))),
     ]
 }
 
@@ -228,7 +229,7 @@ impl Ledger {
     #[track_caller]
     fn parse(line: &str) -> Ledger {
         let ledger = Ledger(line.to_owned());
-        for signal in ["traces", "logs"] {
+        for signal in ["traces", "logs", "stats"] {
             let of = |name| ledger.of(signal, name);
             assert_eq!(of("accepted") + of("restored"), of("sent") + of("memory") + of("spool") + of("dropped"), "{line}");
         }

@@ -38,6 +38,7 @@ impl Seen {
         let mut each = |record| records.push(record);
         match self.path.as_str() {
             "/api/v0.2/traces" => mote::out::traces::records(&self.plain(), &mut each).expect("an AgentPayload"),
+            "/api/v0.2/stats" => mote::out::stats::records(&self.plain(), &mut each).expect("a StatsPayload"),
             _ => mote::out::logs::records(&self.plain(), &mut each).expect("an array of entries"),
         }
         records
@@ -105,6 +106,11 @@ impl FakeServer {
     pub fn records(&self) -> Vec<serde_json::Value> {
         self.so_far().iter().flat_map(Seen::records).collect()
     }
+
+    /// Those of one signal.
+    pub fn records_of(&self, signal: &str) -> Vec<serde_json::Value> {
+        self.records().into_iter().filter(|record| record["signal"] == signal).collect()
+    }
 }
 
 /// An address where nobody listens.
@@ -163,7 +169,7 @@ pub fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &st
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}Content-Length: {}\r\n\r\n",
         body.len()
     );
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).expect("the agent reads");
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)); // a refusal may come before the end of a body
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer); // a reset after the answer is as good as an end
     let text = String::from_utf8_lossy(&answer).into_owned();

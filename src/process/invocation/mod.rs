@@ -21,6 +21,9 @@ use std::collections::VecDeque;
 /// Invocations that are remembered at a time. One sandbox runs one; managed instances some dozens.
 const OPEN_MAX: usize = 500;
 
+/// Ids of invocations that are over, kept so that what is told of them late or twice is known for what it is.
+const FINISHED_MAX: usize = 500;
+
 /// Calls without a request id that wait for the event they belong to.
 const CALLS_MAX: usize = 64;
 
@@ -82,6 +85,9 @@ pub(crate) struct Open {
 pub struct Invocations {
     settings: Settings,
     open: VecDeque<Open>,
+    finished: VecDeque<String>,
+    /// Invocations that had to make room while their span was still owed.
+    evicted: Vec<Open>,
     /// Start calls that came before their invocation, and end calls before their `runtimeDone`, oldest first.
     early_starts: VecDeque<StartCall>,
     early_ends: VecDeque<EndCall>,
@@ -99,6 +105,8 @@ impl Invocations {
         Invocations {
             settings,
             open: VecDeque::new(),
+            finished: VecDeque::new(),
+            evicted: Vec::new(),
             early_starts: VecDeque::new(),
             early_ends: VecDeque::new(),
             restored,
@@ -120,6 +128,9 @@ impl Invocations {
 
     /// `/next` told of an invocation; `at` in nanoseconds since 1970.
     pub fn invoke(&mut self, invoke: &Invoke, at: i64) {
+        if self.is_finished(&invoke.request_id) {
+            return;
+        }
         let arn = unqualified(&invoke.function_arn);
         self.apply_restored(&arn);
         let early = self.take_early_start(&invoke.request_id);
@@ -138,15 +149,16 @@ impl Invocations {
     pub fn telemetry(&mut self, event: &Telemetry, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
         let at = event.time_ms.saturating_mul(1_000_000);
         self.latest = self.latest.max(at);
+        let mut effects = self.spans_of_evicted(random);
         match &event.what {
-            What::Start { request_id, .. } => {
-                self.entry(request_id).started_at = Some(at);
-                Vec::new()
+            What::Start { request_id, .. } if !self.is_finished(request_id) => self.entry(request_id).started_at = Some(at),
+            What::RuntimeDone(outcome) if !self.is_finished(&outcome.request_id) => {
+                effects.extend(self.runtime_done(outcome, random));
             }
-            What::RuntimeDone(outcome) => self.runtime_done(outcome, random),
-            What::Report { outcome, .. } => self.report(outcome, random),
-            _ => Vec::new(),
+            What::Report { outcome, .. } => effects.extend(self.report(outcome, random)),
+            _ => (),
         }
+        effects
     }
 
     /// A client library announced the start.
@@ -180,14 +192,9 @@ impl Invocations {
             "failure" => Status::Failure,
             _ => Status::Unknown,
         };
-        let mut effects = Vec::new();
+        let mut effects = self.spans_of_evicted(random);
         while let Some(mut open) = self.open.pop_front() {
-            if open.outcome.is_none() {
-                let duration_ms = open.begin().map(|begin| (self.latest - begin).max(0) as f64 / 1e6);
-                let request_id = open.request_id.clone();
-                open.outcome = Some(Outcome { request_id, status, error_type: None, duration_ms });
-            }
-            effects.extend(self.span_of(&mut open, random));
+            effects.extend(self.span_without_end(&mut open, status, random));
         }
         effects
     }
@@ -216,6 +223,10 @@ impl Invocations {
             return Vec::new(); // reported before, or by a process before this one
         };
         let Some(mut open) = self.open.remove(at) else { return Vec::new() };
+        if FINISHED_MAX <= self.finished.len() {
+            self.finished.pop_front();
+        }
+        self.finished.push_back(open.request_id.clone());
         if open.ended {
             return Vec::new();
         }
@@ -224,6 +235,25 @@ impl Invocations {
         let mut effects: Vec<Effect> = self.span_of(&mut open, random).into_iter().collect();
         effects.push(Effect::Ended { request_id: outcome.request_id.clone() });
         effects
+    }
+
+    fn is_finished(&self, request_id: &str) -> bool {
+        self.finished.iter().any(|finished| finished == request_id)
+    }
+
+    /// The spans that are owed for invocations whose end was never told; they end at the latest time that is known.
+    fn spans_of_evicted(&mut self, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
+        let evicted = std::mem::take(&mut self.evicted);
+        evicted.into_iter().filter_map(|mut open| self.span_without_end(&mut open, Status::Unknown, random)).collect()
+    }
+
+    fn span_without_end(&self, open: &mut Open, status: Status, random: &mut impl FnMut() -> u64) -> Option<Effect> {
+        if open.outcome.is_none() {
+            let duration_ms = open.begin().map(|begin| (self.latest - begin).max(0) as f64 / 1e6);
+            let request_id = open.request_id.clone();
+            open.outcome = Some(Outcome { request_id, status, error_type: None, duration_ms });
+        }
+        self.span_of(open, random)
     }
 
     fn span_of(&self, open: &mut Open, random: &mut impl FnMut() -> u64) -> Option<Effect> {
@@ -242,7 +272,7 @@ impl Invocations {
             Some(at) => at,
             None => {
                 if OPEN_MAX <= self.open.len() {
-                    self.open.pop_front();
+                    self.evicted.extend(self.open.pop_front().filter(|open| !open.ended));
                 }
                 let cold_start = !self.first_seen && self.remembered.coldstart_request_id.is_empty();
                 self.first_seen = true;
@@ -376,6 +406,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_late_or_twice_makes_no_second_span() {
+        let (mut machine, mut ids) = (machine(RootSpans::Always, None), ids());
+        for _ in 0..2 {
+            machine.invoke(&invoke("r-1"), 0);
+            machine.telemetry(&start("r-1", 1000), &mut ids);
+            machine.telemetry(&report("r-1", 1010), &mut ids);
+            machine.telemetry(&done("r-1", 1005, Status::Success, None), &mut ids);
+        }
+        assert!(machine.finish("", &mut ids).is_empty());
+    }
+
+    #[test]
     fn what_is_owed_at_the_end_is_made_with_the_reason_as_status() {
         let (mut machine, mut ids) = (machine(RootSpans::Always, None), ids());
         machine.telemetry(&start("r-1", 1000), &mut ids);
@@ -440,6 +482,7 @@ mod tests {
             machine.started(StartCall { request_id: Some("unknown".into()), ..StartCall::default() });
         }
         assert_eq!((machine.open.len(), machine.early_starts.len()), (OPEN_MAX, CALLS_MAX));
-        assert_eq!(machine.finish("", &mut ids).len(), OPEN_MAX);
+        let owed = machine.telemetry(&start("0", 1000), &mut ids).len();
+        assert_eq!(owed + machine.finish("", &mut ids).len(), 2 * OPEN_MAX + 1, "every invocation gets its span");
     }
 }
