@@ -13,6 +13,19 @@ use support::hostile_clients::{self as clients, Port};
 const SCALE: usize = if cfg!(target_arch = "arm") { 10 } else { 1 };
 
 #[test]
+fn idle_clients_do_not_lock_a_good_one_out_at_default_settings() {
+    let mut agent = Agent::start(&["--out", "-"], &settings());
+    let ports = agent.ready();
+    let telemetry = r#"[{"time":"2026-01-02T03:04:05.678Z","type":"function","record":"a good client"}]"#;
+    let port = Port { addr: ports.communication.unwrap(), path: "/lambda/logs", body: telemetry };
+    let idle = clients::idle(&port, 100 / SCALE);
+    assert!(port.serves_a_good_client(), "with {} idle clients", idle.len());
+    let finished = agent.stop_and_finish();
+    finished.assert_clean();
+    assert_eq!(finished.ledger().of("logs", "sent"), 1);
+}
+
+#[test]
 fn a_running_agent_survives_them_all() {
     let intake = FakeServer::start(|_| Reply::status(202));
     let mut env = settings();

@@ -114,7 +114,10 @@ fn without_a_key_the_agent_says_so_once_and_ends() {
         assert_eq!(finished.code, Some(78), "{finished:?}");
         assert_eq!(errors(&finished).len(), 1, "{finished:?}");
     }
-    assert_eq!(run(&["check"], &[]).code, Some(78));
+    for env in [&[][..], &[("DD_API_KEY", "\"\"")], &[("DD_API_KEY_FILE", "/nowhere/key")]] {
+        assert_eq!(run(&["check"], env).code, Some(78), "check says what run would do");
+    }
+    assert_eq!(run(&["check", "--out", "-"], &[("DD_BIND_HOST", "example.com")]).code, Some(78));
 }
 
 #[test]

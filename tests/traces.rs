@@ -138,6 +138,27 @@ fn tags_host_and_env_of_the_agent_are_on_what_arrives() {
 }
 
 #[test]
+fn under_overload_every_span_that_was_taken_is_in_the_books() {
+    let stage = stage(&[("DD_MAX_MEMORY", "8MiB")]);
+    let traces: Vec<Value> = (1..=3000)
+        .map(|id| json!([{"service": "s", "name": "n", "resource": "r".repeat(300), "trace_id": id, "span_id": 1}]))
+        .collect();
+    let body = Value::from(traces).to_string();
+    let headers = [("Content-Type", "application/json"), ("X-Datadog-Trace-Count", "3000")];
+    let port = stage.port;
+    std::thread::scope(|scope| {
+        let senders: Vec<_> =
+            (0..12).map(|_| scope.spawn(|| send(port, "PUT", "/v0.4/traces", &headers, body.as_bytes()).0)).collect();
+        assert!(senders.into_iter().all(|sender| sender.join().unwrap() == 200), "old tracers are told 200 whatever happens");
+    });
+    let finished = stage.agent.stop_and_finish();
+    let ledger = finished.ledger();
+    assert_eq!(ledger.of("traces", "accepted"), 12 * 3000, "{finished:#?}");
+    assert_eq!(ledger.of("traces", "sent") + ledger.of("traces", "dropped"), 12 * 3000, "{finished:#?}");
+    assert_eq!(stage.intake.records_of("traces").len() as u64, ledger.of("traces", "sent"));
+}
+
+#[test]
 fn queries_and_card_numbers_do_not_leave_the_machine() {
     let stage = stage(&[]);
     send(stage.port, "PUT", "/v0.4/traces", &[MSGPACK], &fixture("decode/traces_v04/two_spans.bin"));

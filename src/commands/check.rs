@@ -1,6 +1,7 @@
 //! `mote check`: each setting in force, where it came from, and every warning. Reads, and changes nothing.
 
 use crate::config::Loaded;
+use crate::errors::StartError;
 use std::fmt::Write;
 
 /// What the user sees, and whether the agent would start.
@@ -12,8 +13,8 @@ pub struct Findings {
     pub starts: bool,
 }
 
-/// Describes `loaded`. `needs_key` is false where data stay on this machine, or where the agent idles without one.
-pub fn check(loaded: &Loaded, needs_key: bool) -> Findings {
+/// Describes `loaded` and what would keep the agent from starting.
+pub fn check(loaded: &Loaded, obstacles: &[StartError]) -> Findings {
     let mut text = String::new();
     let mut line = |content: std::fmt::Arguments<'_>| {
         let _ = writeln!(text, "{content}"); // a String takes any text
@@ -32,11 +33,10 @@ pub fn check(loaded: &Loaded, needs_key: bool) -> Findings {
     for warning in &loaded.warnings {
         line(format_args!("warning: {warning}"));
     }
-    let has_key = !loaded.config.key_sources().is_empty();
-    let starts = has_key || !needs_key;
-    if !starts {
-        line(format_args!("error: no API key is configured: set DD_API_KEY, api_key_file or kms_api_key"));
+    for obstacle in obstacles {
+        line(format_args!("error: {obstacle}"));
     }
+    let starts = obstacles.is_empty();
     Findings { text, starts }
 }
 
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn secrets_are_masked_and_origins_are_told() {
         let env = Env::from([("DD_API_KEY".to_owned(), "0123456789".to_owned()), ("DD_SITE".to_owned(), "a b".to_owned())]);
-        let findings = check(&load(&RunArgs::default(), &env, false), true);
+        let findings = check(&load(&RunArgs::default(), &env, false), &[]);
         assert!(findings.starts);
         assert!(!findings.text.contains("0123456789"));
         let lines: Vec<String> =
@@ -62,9 +62,11 @@ mod tests {
     }
 
     #[test]
-    fn no_key_is_an_error_only_where_one_is_needed() {
-        let loaded = load(&RunArgs::default(), &Env::new(), false);
-        assert!(!check(&loaded, true).starts);
-        assert!(check(&loaded, false).starts);
+    fn what_keeps_the_agent_from_starting_is_an_error() {
+        let findings = check(&load(&RunArgs::default(), &Env::new(), false), &[StartError::Address("example.com".to_owned())]);
+        assert!(
+            !findings.starts && findings.text.ends_with("error: `example.com` is no address to listen on\n"),
+            "{findings:?}"
+        );
     }
 }

@@ -84,6 +84,16 @@ impl Resolver {
         Ok(handle)
     }
 
+    /// Whether the agent would start with these sources: the first is asked where it is local, and may answer where it is remote.
+    /// What fails is logged.
+    pub fn would_start(&self) -> bool {
+        match self.sources.first() {
+            None => false,
+            Some(first) if !first.is_local() => true,
+            Some(_) => matches!(self.resolve(), Some(KeyState::Ready(_)) | None),
+        }
+    }
+
     /// Reads local sources again, for a key that was changed by hand. One that is no longer to be had leaves the old one.
     pub fn renew(&self, handle: &KeyHandle) {
         let first_is_local = self.sources.first().is_some_and(KeySource::is_local);

@@ -232,7 +232,13 @@ fn without_key(lambda: Option<LambdaSide>) -> Result<Exit, StartError> {
 fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
     let place = place(args, &AwsEnv::of(env));
     let loaded = config::load(args, env, place == Place::Lambda);
-    let findings = commands::check::check(&loaded, args.out.is_none() && place == Place::Edge);
+    logger::start(Form::Text, log::LevelFilter::Warn);
+    let needs_key = args.out.is_none() && place == Place::Edge;
+    let key_is_missing = needs_key && !Resolver::new(loaded.config.key_sources(), AwsEnv::of(env), Clock::new()).would_start();
+    let mut obstacles = Vec::new();
+    obstacles.extend(key_is_missing.then_some(StartError::NoKey));
+    obstacles.extend(plan::bind_address(&loaded.config.bind_host).err().filter(|_| place == Place::Edge));
+    let findings = commands::check::check(&loaded, &obstacles);
     print(&findings.text)?;
     if findings.starts { Ok(Exit::Clean) } else { Err(StartError::CheckFailed) }
 }
