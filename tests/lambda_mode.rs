@@ -240,6 +240,15 @@ fn without_a_key_the_agent_registers_and_only_answers_next() {
 }
 
 #[test]
+fn a_signal_ends_an_agent_that_only_answers_next() {
+    let lambda = FakeLambda::start(Manners::default());
+    let agent = Agent::start(&[], &env(&lambda, &dead_url(), &[("DD_API_KEY", "")]));
+    lambda.wait_asked();
+    agent.stop();
+    assert_eq!(agent.finish().code, Some(143));
+}
+
+#[test]
 fn taken_ports_and_bad_settings_do_not_fail_the_function() {
     let taken = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();

@@ -81,6 +81,37 @@ fn an_intake_that_recovers_gets_everything_once() {
 }
 
 #[test]
+fn an_answer_that_is_cut_short_is_an_answer() {
+    let intake = FakeServer::start(|_| Reply::CutShort(202));
+    let finished = fed_and_stopped(start(&intake.url(), &[]));
+    finished.assert_clean();
+    assert_eq!((finished.ledger().of("traces", "sent"), finished.ledger().of("logs", "sent")), (3, 1));
+    assert_eq!(intake.so_far().len(), 3, "what was taken is not sent again");
+}
+
+#[test]
+fn a_body_that_the_intake_cannot_stomach_does_not_hold_up_the_others() {
+    let intake = FakeServer::start(|seen| {
+        let poisoned = String::from_utf8_lossy(&seen.plain()).contains("poison");
+        Reply::status(if poisoned { 500 } else { 202 })
+    });
+    let mut agent = start(&intake.url(), &[("DD_LOGS_CONFIG_BATCH_WAIT", "0")]);
+    let port = agent.ready().communication.unwrap();
+    for word in ["poison", "good", "better"] {
+        let batch = format!(r#"[{{"time":"2026-01-02T03:04:05.678Z","type":"function","record":"{word}"}}]"#);
+        assert_eq!(send(port, "POST", "/lambda/logs", &[], batch.as_bytes()).0, 200);
+    }
+    while !intake.next().records().iter().any(|record| record["message"] == "better") {}
+    agent.stop();
+    agent.line_with("stopping: ");
+    let finished = agent.finish();
+    assert_eq!(
+        (finished.code, finished.ledger().of("logs", "sent"), finished.ledger().of("logs", "shutdown")),
+        (Some(75), 2, 1)
+    );
+}
+
+#[test]
 fn an_intake_that_asks_for_a_pause_gets_one() {
     let intake = FakeServer::start(|_| Reply::Answer(429, vec![("Retry-After", "50".to_owned())], String::new()));
     check_lost(&fed_and_stopped(start(&intake.url(), &[])));

@@ -49,6 +49,8 @@ impl Seen {
 pub enum Reply {
     /// A status with headers and a body.
     Answer(u16, Vec<(&'static str, String)>, String),
+    /// A status whose body is announced longer than it comes.
+    CutShort(u16),
     /// The connection stays open and nothing comes.
     Silence,
     /// The connection is closed without an answer.
@@ -132,6 +134,10 @@ fn serve(stream: TcpStream, sender: &Sender<Seen>, reply: &dyn Fn(&Seen) -> Repl
                 let head = format!("HTTP/1.1 {status} X\r\n{lines}Content-Length: {}\r\n\r\n", body.len());
                 stream.write_all(head.as_bytes()).ok()?;
                 stream.write_all(body.as_bytes()).ok()?;
+            }
+            Reply::CutShort(status) => {
+                let _ = stream.write_all(format!("HTTP/1.1 {status} X\r\nContent-Length: 100\r\n\r\ncut").as_bytes());
+                return None;
             }
             Reply::Silence => {
                 held.lock().expect("no thread panics with it").push(stream);
