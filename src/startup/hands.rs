@@ -22,6 +22,7 @@ use crate::sys::logger;
 use crate::sys::memory::Budget;
 use std::sync::Arc;
 use std::time::Duration;
+
 /// How the main loop acts.
 #[expect(clippy::too_many_arguments, reason = "it touches every part, which is what it is for")]
 pub fn hands(

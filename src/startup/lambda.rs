@@ -11,6 +11,8 @@ use crate::sources::lambda_api::Extension;
 use crate::sources::lambda_api::LambdaApi;
 use crate::startup::hands::tell_logs;
 use crate::startup::parts::Pipelines;
+use crate::startup::plan;
+use crate::startup::plan::Place;
 use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::net::Client;
@@ -18,6 +20,7 @@ use crate::sys::net::Reuse;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
+
 /// The Lambda APIs before registration.
 #[derive(Debug)]
 pub struct LambdaSide {
@@ -66,9 +69,7 @@ impl LambdaSide {
         if let Some(arn) = function_arn(&extension, aws) {
             tell_logs(&pipelines.logs.inbox(), LogsItem::Function(arn));
         }
-        let with_logs = config.logs_enabled.unwrap_or(false)
-            || config.serverless_logs_enabled.unwrap_or(false)
-            || (config.logs_enabled.is_none() && config.serverless_logs_enabled.is_none());
+        let with_logs = plan::ships_logs(config, Place::Lambda);
         let subscribe =
             |address: SocketAddr| extension.subscribe(&lambda_requests::subscribe(managed, with_logs, address.port()));
         let ends = match config.local_test {

@@ -99,17 +99,32 @@ pub fn hostname(config: &Config, place: Place) -> String {
     }
 }
 
-/// `env`, `version`, and the tags of the user.
-fn common_tags(config: &Config) -> Tags {
+/// `env` and `version`.
+fn identity_tags(config: &Config) -> Tags {
     let mut tags = Tags::default();
     for (key, value) in [("env", &config.env), ("version", &config.version)] {
         if let Some(value) = value {
             tags.push(key, value);
         }
     }
+    tags
+}
+
+/// The same, and the tags of the user.
+fn common_tags(config: &Config) -> Tags {
+    let mut tags = identity_tags(config);
     tags.extend(&config.tags);
     tags.extend(&config.extra_tags);
     tags
+}
+
+/// Inside Lambda two switches are about logs, and either of them turned on is enough; outside only one is.
+pub fn ships_logs(config: &Config, place: Place) -> bool {
+    match (place, config.logs_enabled, config.serverless_logs_enabled) {
+        (_, None, None) => true,
+        (Place::Edge, one, _) => one.unwrap_or(true),
+        (Place::Lambda, one, other) => one.unwrap_or(false) || other.unwrap_or(false),
+    }
 }
 
 fn user_tags(config: &Config) -> Vec<(String, String)> {
@@ -270,15 +285,10 @@ pub fn client_drop_p0s(place: Place) -> bool {
     place == Place::Edge
 }
 
-/// The logs pipeline. Inside Lambda two switches are about logs, and either of them turned on is enough; outside only one is.
+/// The logs pipeline.
 pub fn logs(config: &Config, place: Place, hostname: &str, memory: Memory) -> logs::Settings {
-    let enabled = match (place, config.logs_enabled, config.serverless_logs_enabled) {
-        (_, None, None) => true,
-        (Place::Edge, one, _) => one.unwrap_or(true),
-        (Place::Lambda, one, other) => one.unwrap_or(false) || other.unwrap_or(false),
-    };
     logs::Settings {
-        enabled,
+        enabled: ships_logs(config, place),
         common: encode_logs::Common {
             hostname: hostname.to_owned(),
             service: config.service.as_deref().map(str::to_ascii_lowercase),
@@ -296,17 +306,11 @@ pub fn logs(config: &Config, place: Place, hostname: &str, memory: Memory) -> lo
 
 /// The invocation state machine.
 pub fn invocations(config: &Config, place: Place, aws: &AwsEnv) -> invocation::Settings {
-    let mut tags = Tags::default();
-    for (key, value) in [("env", &config.env), ("version", &config.version)] {
-        if let Some(value) = value {
-            tags.push(key, value);
-        }
-    }
     invocation::Settings {
         root_spans: if place == Place::Lambda { RootSpans::Announced } else { RootSpans::Always },
         service: config.service.clone(),
         function_name: aws.function_name.clone(),
-        tags,
+        tags: identity_tags(config),
     }
 }
 

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::path::PathBuf;
 use std::rc::Rc;
+
 /// What survives a restart, and the file it lives in.
 #[derive(Clone, Debug)]
 pub struct State {
