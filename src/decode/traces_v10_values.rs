@@ -45,6 +45,10 @@ impl Payload<'_, '_> {
     /// Appends a value of any type as JSON, unless there is much already: a text can be named any number of times.
     fn json(&mut self, kind: u64, levels: u32, out: &mut String) -> Result<(), DecodeError> {
         let inner = levels.checked_sub(1).ok_or(DecodeError::TooDeep { max: DEPTH_MAX })?;
+        if JSON_BYTES_MAX <= out.len() && !matches!(kind, 6 | 7) {
+            // Stepped over and not written: a small request could otherwise keep a thread busy for seconds.
+            return if kind == 1 { self.text().map(drop) } else { self.skip(inner) };
+        }
         let value = match kind {
             1 | 2 | 5 => {
                 let text = self.as_text(kind)?;

@@ -374,7 +374,7 @@ mod tests {
         for max_memory in [8 << 20, 24 << 20, 32 << 20, 512 << 20] {
             let memory = Memory::of(max_memory);
             let Memory { ingest, decoded, spool, stats, .. } = memory;
-            assert!(ingest + decoded + spool + stats <= max_memory * 13 / 16);
+            assert!(ingest + decoded + spool + stats <= max_memory / 16 * 13);
             assert!(memory.request < memory.ingest && memory.body <= memory.spool);
             assert!(crate::process::logs::MESSAGE_BYTES_MAX < memory.body);
         }

@@ -178,7 +178,7 @@ mod tests {
         println!("seed {seed}");
         let mut random = Random::new(seed);
         let (mut groups, mut map) = (Groups::default(), HashMap::new());
-        for _ in 0..20_000 {
+        for _ in 0..2_000 {
             let key: Vec<u8> = (0..random.below(20)).map(|_| random.below(3) as u8).collect();
             // Few hashes, so that many keys share one.
             let hash = hash(seed, &key) % 64;
