@@ -81,7 +81,7 @@ fn bad_events_cost_their_batch_nothing_and_are_answered_200() {
 
 #[test]
 fn bodies_hold_a_thousand_entries_and_long_lines_are_cut() {
-    let stage = stage(&[]);
+    let stage = stage(&[("DD_LOGS_CONFIG_BATCH_WAIT", "600")]); // so that only fullness closes a body
     let lines: Vec<Value> = (0..2500).map(|n| function("2026-01-02T03:04:05.678Z", json!(format!("line {n}")))).collect();
     assert_eq!(stage.telemetry(&Value::from(lines)), 200);
     assert_eq!(stage.telemetry(&json!([function("2026-01-02T03:04:05.679Z", json!("é".repeat(600_000)))])), 200);
