@@ -297,7 +297,7 @@ fn tell_refused(port: &str, counts: &[(Refusal, u64)]) {
 
 /// Prints the ledger and chooses the exit code.
 fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
-    let snapshot = ledger.snapshot();
+    let snapshot = ledger.snapshot().at_end();
     debug_assert!(snapshot.is_balanced(), "{snapshot}");
     match stop {
         Stop::KeyAbsent => log::error!("{}", StartError::NoKey),
@@ -310,8 +310,7 @@ fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
         Stop::KeyAbsent => Exit::Config,
         Stop::WorkerLost(_) => Exit::Fault,
         Stop::EventsBroken => Exit::Lost,
-        // What a wedged thread still holds is lost with the process.
-        _ if 0 < snapshot.lost() || !snapshot.is_quiet() => Exit::Lost,
+        _ if 0 < snapshot.lost() => Exit::Lost,
         _ => Exit::Clean,
     }
 }

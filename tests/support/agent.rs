@@ -134,6 +134,19 @@ impl Agent {
         }
     }
 
+    /// Asks for the ledger until a signal's number reaches `at_least`.
+    #[track_caller]
+    pub fn wait_for(&mut self, signal: &str, name: &str, at_least: u64) {
+        loop {
+            self.send(Signal::USR1);
+            let (stream, line) = self.lines.recv_timeout(PATIENCE).expect("it answers SIGUSR1");
+            self.seen.push((stream, line.clone()));
+            if line.contains("ledger: ") && at_least <= Ledger::parse(&line).of(signal, name) {
+                return;
+            }
+        }
+    }
+
     /// Writes to its standard input.
     pub fn feed(&mut self, text: &str) {
         self.stdin.as_mut().expect("open").write_all(text.as_bytes()).expect("it reads its input");
