@@ -114,7 +114,7 @@ fn without_a_key_the_agent_says_so_once_and_ends() {
         assert_eq!(finished.code, Some(78), "{finished:?}");
         assert_eq!(errors(&finished).len(), 1, "{finished:?}");
     }
-    for env in [&[][..], &[("DD_API_KEY", "\"\"")], &[("DD_API_KEY_FILE", "/nowhere/key")]] {
+    for env in [&[][..], &[("DD_API_KEY", "\"\"")], &[("DD_API_KEY_FILE", "/nowhere/key")], &[("DD_KMS_API_KEY", "AQICAHh=")]] {
         assert_eq!(run(&["check"], env).code, Some(78), "check says what run would do");
     }
     assert_eq!(run(&["check", "--out", "-"], &[("DD_BIND_HOST", "example.com")]).code, Some(78));

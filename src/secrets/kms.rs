@@ -39,6 +39,12 @@ pub fn resolve(ciphertext: &Secret, aws: &AwsEnv, client: &Client, clock: &Clock
     }
 }
 
+/// Whether a request can be made at all.
+pub fn may_be_asked(has_credentials: bool) -> Result<(), SourceError> {
+    let missing = || SourceError::Permanent("no AWS credentials in the environment".to_owned());
+    has_credentials.then_some(()).ok_or_else(missing)
+}
+
 #[derive(Deserialize)]
 struct Decrypted {
     #[serde(rename = "Plaintext")]

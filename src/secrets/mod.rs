@@ -84,14 +84,14 @@ impl Resolver {
         Ok(handle)
     }
 
-    /// Whether the agent would start with these sources: the first is asked where it is local, and may answer where it is remote.
-    /// What fails is logged.
+    /// Whether the agent would start with these sources. Local ones are asked, and what fails is logged; a remote one may answer if
+    /// there are credentials to ask with.
     pub fn would_start(&self) -> bool {
-        match self.sources.first() {
-            None => false,
-            Some(first) if !first.is_local() => true,
-            Some(_) => matches!(self.resolve(), Some(KeyState::Ready(_)) | None),
-        }
+        let has_credentials = self.aws.access_key_id.is_some() && self.aws.secret_access_key.is_some();
+        self.sources.iter().any(|source| {
+            let found = if source.is_local() { self.resolve_one(source).map(drop) } else { kms::may_be_asked(has_credentials) };
+            found.inspect_err(|err| log::warn!("no API key from {}: {err}", source.name())).is_ok()
+        })
     }
 
     /// Reads local sources again, for a key that was changed by hand. One that is no longer to be had leaves the old one.
