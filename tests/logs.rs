@@ -5,24 +5,12 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::net::SocketAddr;
-use support::agent::{Agent, KEY, settings};
-use support::fake_http::{FakeServer, Reply, send};
-
-struct Stage {
-    agent: Agent,
-    intake: FakeServer,
-    port: SocketAddr,
-}
+use support::agent::KEY;
+use support::fake_http::send;
+use support::stage::Stage;
 
 fn stage(extra: &[(&'static str, &str)]) -> Stage {
-    let intake = FakeServer::start(|_| Reply::status(202));
-    let mut env = settings();
-    env.extend([("DD_API_KEY", KEY.to_owned()), ("DD_LOGS_CONFIG_LOGS_DD_URL", intake.url())]);
-    env.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    let mut agent = Agent::start(&[], &env);
-    let port = agent.ready().communication.expect("it listens");
-    Stage { agent, intake, port }
+    Stage::start("DD_LOGS_CONFIG_LOGS_DD_URL", |ports| ports.communication, extra)
 }
 
 impl Stage {

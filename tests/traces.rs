@@ -5,27 +5,14 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::net::SocketAddr;
-use support::agent::{Agent, KEY, settings};
-use support::fake_http::{FakeServer, Reply, send};
+use support::fake_http::send;
 use support::msgpack::v04_trace;
+use support::stage::Stage;
 
 const MSGPACK: (&str, &str) = ("Content-Type", "application/msgpack");
 
-struct Stage {
-    agent: Agent,
-    intake: FakeServer,
-    port: SocketAddr,
-}
-
 fn stage(extra: &[(&'static str, &str)]) -> Stage {
-    let intake = FakeServer::start(|_| Reply::status(202));
-    let mut env = settings();
-    env.extend([("DD_API_KEY", KEY.to_owned()), ("DD_APM_DD_URL", intake.url())]);
-    env.extend(extra.iter().map(|(name, value)| (*name, (*value).to_owned())));
-    let mut agent = Agent::start(&[], &env);
-    let port = agent.ready().traces.expect("the trace agent listens");
-    Stage { agent, intake, port }
+    Stage::start("DD_APM_DD_URL", |ports| ports.traces, extra)
 }
 
 impl Stage {

@@ -8,4 +8,5 @@ pub mod fake_lambda;
 pub mod hostile_clients;
 pub mod http_stage;
 pub mod msgpack;
+pub mod stage;
 pub mod wait;
