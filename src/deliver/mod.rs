@@ -52,8 +52,8 @@ pub enum Target {
 /// An intake.
 #[derive(Clone, Debug)]
 pub struct Intake {
-    /// Scheme, host, path.
-    pub url: String,
+    /// Scheme and host; the path follows from a body's kind.
+    pub base: String,
     /// The way there.
     pub client: Client,
     /// Asked before each try.
@@ -219,9 +219,10 @@ fn write_locally(sink: &mut LocalSink, body: &Body) -> Verdict {
 fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, remarks: &mut Remarks) -> Verdict {
     let mut headers: Vec<(&str, &str)> = body.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     headers.push(("DD-API-KEY", key.expose()));
+    let url = format!("{}{}", intake.base, body.kind.path());
     let request = Request {
         method: "POST",
-        url: &intake.url,
+        url: &url,
         headers: &headers,
         body: &body.bytes,
         timeout: Some(queue.request_time(intake.timeout)),

@@ -31,6 +31,17 @@ pub enum Kind {
     Stats,
 }
 
+impl Kind {
+    /// Where an intake takes it.
+    pub fn path(self) -> &'static str {
+        match self {
+            Kind::Traces => "/api/v0.2/traces",
+            Kind::Logs => "/api/v2/logs",
+            Kind::Stats => "/api/v0.2/stats",
+        }
+    }
+}
+
 /// One encoded body, ready to be posted.
 #[derive(Debug)]
 pub struct Body {

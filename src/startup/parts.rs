@@ -1,5 +1,6 @@
 //! The parts of the agent as values: how each is put together, and how it is taken apart again.
 
+use crate::config::BaseUrl;
 use crate::config::Config;
 use crate::config::EventsFrom;
 use crate::config::OutTo;
@@ -59,16 +60,16 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Queues and the threads that post what they hold.
+/// Queues and the threads that post what they hold, one for each endpoint.
 #[derive(Debug)]
 pub struct Deliver {
     traces: Poster,
-    logs: Poster,
     stats: Poster,
+    logs: Poster,
 }
 
 impl Deliver {
-    /// Starts a queue and a poster for each signal.
+    /// Starts a queue and a poster for each endpoint.
     pub fn start(
         args: &RunArgs,
         config: &Config,
@@ -80,31 +81,37 @@ impl Deliver {
         let room = Room::new(Memory::of(config.max_memory.0).spool);
         let when_full = if args.events.is_some() { WhenFull::Wait } else { WhenFull::DropOldest };
         let mut random = Random::from_system();
-        let mut poster = |name, target| {
+        let mut poster = |name, base: String| {
+            let target = match &args.out {
+                Some(out) => Target::Local(local_sink(out)?),
+                None => Target::Intake(intake(base, config, place, key)),
+            };
             let queue = Queue::new(Arc::clone(&room), when_full, clock);
             let endpoint = Endpoint { name, target, backoff: plan::backoff(config) };
             Poster::start(endpoint, queue, clock, Random::new(random.bits()), exits).map_err(StartError::System)
         };
         let site = config.site.host();
-        let traces_url = plan::intake(config.apm_dd_url.as_ref(), &format!("trace.agent.{site}"), "/api/v0.2/traces");
-        let stats_url = plan::intake(config.apm_dd_url.as_ref(), &format!("trace.agent.{site}"), "/api/v0.2/stats");
-        let logs_url = plan::intake(config.logs_dd_url.as_ref(), &format!("http-intake.logs.{site}"), "/api/v2/logs");
-        let target = |url| -> Result<Target, StartError> {
-            Ok(match &args.out {
-                Some(out) => Target::Local(local_sink(out)?),
-                None => Target::Intake(intake(url, config, place, key)),
-            })
-        };
+        let base = |setting: &Option<BaseUrl>, service: &str| plan::intake(setting.as_ref(), &format!("{service}.{site}"));
         Ok(Deliver {
-            traces: poster("post-traces", target(traces_url)?)?,
-            logs: poster("post-logs", target(logs_url)?)?,
-            stats: poster("post-stats", target(stats_url)?)?,
+            traces: poster("post-traces", base(&config.apm_dd_url, "trace.agent"))?,
+            stats: poster("post-stats", base(&config.apm_dd_url, "trace.agent"))?,
+            logs: poster("post-logs", base(&config.logs_dd_url, "http-intake.logs"))?,
         })
     }
 
-    /// The queues, traces first.
+    /// The queue of the endpoint that takes bodies of this kind.
+    pub fn queue(&self, kind: Kind) -> Arc<Queue> {
+        let poster = match kind {
+            Kind::Traces => &self.traces,
+            Kind::Stats => &self.stats,
+            Kind::Logs => &self.logs,
+        };
+        Arc::clone(poster.queue())
+    }
+
+    /// All queues.
     pub fn queues(&self) -> [Arc<Queue>; 3] {
-        [&self.traces, &self.logs, &self.stats].map(|poster| Arc::clone(poster.queue()))
+        [&self.traces, &self.stats, &self.logs].map(|poster| Arc::clone(poster.queue()))
     }
 
     /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
@@ -119,16 +126,16 @@ impl Deliver {
         for queue in self.queues() {
             queue.close(by);
         }
-        self.logs.finish(clock, by);
-        self.traces.finish(clock, by);
-        self.stats.finish(clock, by);
+        for poster in [self.logs, self.traces, self.stats] {
+            poster.finish(clock, by);
+        }
     }
 }
 
 /// A sandbox that was frozen finds its connections dead, so inside Lambda none is kept.
-fn intake(url: String, config: &Config, place: Place, key: &KeyHandle) -> Intake {
+fn intake(base: String, config: &Config, place: Place, key: &KeyHandle) -> Intake {
     let reuse = if place == Place::Lambda { Reuse::Never } else { Reuse::KeepAlive };
-    Intake { url, client: Client::new(reuse), key: key.clone(), timeout: config.forwarder_timeout }
+    Intake { base, client: Client::new(reuse), key: key.clone(), timeout: config.forwarder_timeout }
 }
 
 fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
@@ -173,10 +180,9 @@ impl Pipelines {
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Pipelines, StartError> {
-        let [traces_queue, logs_queue, stats_queue] = deliver.queues();
-        let queues = traces::Queues { traces: traces_queue, stats: stats_queue };
+        let queues = traces::Queues { traces: deliver.queue(Kind::Traces), stats: deliver.queue(Kind::Stats) };
         let traces = TracesStage::new(traces, queues, Arc::clone(ledger));
-        let logs = LogsStage::new(logs, logs_queue, Arc::clone(ledger));
+        let logs = LogsStage::new(logs, deliver.queue(Kind::Logs), Arc::clone(ledger));
         Ok(Pipelines {
             traces: Pipeline::start("traces", traces, clock, exits).map_err(StartError::System)?,
             logs: Pipeline::start("logs", logs, clock, exits).map_err(StartError::System)?,

@@ -314,10 +314,9 @@ pub fn invocations(config: &Config, place: Place, aws: &AwsEnv) -> invocation::S
     }
 }
 
-/// Address of an intake: the setting's, else the site's.
-pub fn intake(setting: Option<&BaseUrl>, site_host: &str, path: &str) -> String {
-    let base = setting.cloned().unwrap_or_else(|| BaseUrl::of_host(site_host));
-    format!("{}{path}", base.as_str())
+/// Scheme and host of an intake: the setting's, else the site's.
+pub fn intake(setting: Option<&BaseUrl>, site_host: &str) -> String {
+    setting.cloned().unwrap_or_else(|| BaseUrl::of_host(site_host)).as_str().to_owned()
 }
 
 /// Pauses after failures.

@@ -19,11 +19,20 @@ pub enum Signal {
     /// Grouped statistics of spans: one for each set of attributes in a bucket of time, accepted when the bucket is handed out or comes
     /// from a tracer. The spans behind them are counted as traces.
     Stats,
+    /// Points of metrics as clients sent them: one for each value of a packed line. A series that is made of many settles them all.
+    Metrics,
+    /// Events, which people read.
+    Events,
+    /// Results of service checks.
+    Checks,
+    /// Requests of clients that are passed on as they came.
+    Proxied,
 }
 
 impl Signal {
     /// All signals, in the order of the printed ledger.
-    pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Logs, Signal::Stats];
+    pub const ALL: [Signal; 7] =
+        [Signal::Traces, Signal::Logs, Signal::Stats, Signal::Metrics, Signal::Events, Signal::Checks, Signal::Proxied];
 
     /// The name used in the ledger, in local output and in metrics.
     pub fn name(self) -> &'static str {
@@ -31,6 +40,10 @@ impl Signal {
             Signal::Traces => "traces",
             Signal::Logs => "logs",
             Signal::Stats => "stats",
+            Signal::Metrics => "metrics",
+            Signal::Events => "events",
+            Signal::Checks => "checks",
+            Signal::Proxied => "proxied",
         }
     }
 }
@@ -270,6 +283,11 @@ impl RowSnapshot {
         self.dropped.iter().map(|(_, count)| count).sum()
     }
 
+    /// Whether anything was ever counted.
+    pub fn is_used(&self) -> bool {
+        0 < self.accepted + self.restored
+    }
+
     /// What came in equals what left, waits or was dropped.
     pub fn is_balanced(&self) -> bool {
         self.accepted + self.restored == self.sent + self.memory + self.spool + self.dropped_total()
@@ -302,10 +320,11 @@ impl Snapshot {
     }
 }
 
-/// `traces accepted=5 restored=0 sent=4 memory=0 spool=0 dropped=1 too_large=1; logs accepted=0 ...; balanced lost=1`
+/// `traces accepted=5 restored=0 sent=4 memory=0 spool=0 dropped=1 too_large=1; logs accepted=2 ...; balanced lost=1`, without the
+/// signals of which there was nothing.
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for row in &self.rows {
+        for row in self.rows.iter().filter(|row| row.is_used()) {
             let RowSnapshot { signal, accepted, restored, sent, memory, spool, dropped } = row;
             write!(f, "{} accepted={accepted} restored={restored} sent={sent} memory={memory} spool={spool}", signal.name())?;
             write!(f, " dropped={}", row.dropped_total())?;
@@ -339,6 +358,15 @@ mod tests {
         claim.drop_all(Reason::Filtered);
         assert!(ledger.snapshot().is_balanced() && ledger.snapshot().is_quiet());
         assert_eq!(ledger.snapshot().lost(), 3, "filtered records were asked to be dropped");
+    }
+
+    #[test]
+    fn signals_of_which_there_was_nothing_are_not_printed() {
+        let ledger = Ledger::new();
+        assert_eq!(ledger.snapshot().to_string(), "balanced lost=0");
+        ledger.accept(Signal::Checks, 1).sent();
+        let expected = "checks accepted=1 restored=0 sent=1 memory=0 spool=0 dropped=0; balanced lost=0";
+        assert_eq!(ledger.snapshot().to_string(), expected);
     }
 
     #[test]

@@ -242,18 +242,18 @@ impl Ledger {
     #[track_caller]
     fn parse(line: &str) -> Ledger {
         let ledger = Ledger(line.to_owned());
-        for signal in ["traces", "logs", "stats"] {
+        for signal in ["traces", "logs", "stats", "metrics", "events", "checks", "proxied"] {
             let of = |name| ledger.of(signal, name);
             assert_eq!(of("accepted") + of("restored"), of("sent") + of("memory") + of("spool") + of("dropped"), "{line}");
         }
-        assert!(line.contains("; balanced "), "{line}");
+        assert!(line.contains(" balanced "), "{line}");
         ledger
     }
 
-    /// A number of a signal's row; 0 for a reason that is not there.
+    /// A number of a signal's row; 0 for a reason or a row that is not there.
     pub fn of(&self, signal: &str, name: &str) -> u64 {
-        let row =
-            self.0.split(&format!("{signal} ")).nth(1).and_then(|rest| rest.split(';').next()).expect("the signal has a row");
+        let row = self.0.split(&format!("{signal} accepted=")).nth(1).and_then(|rest| rest.split(';').next());
+        let row = row.map(|row| format!("accepted={row}")).unwrap_or_default();
         let word = row.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         word.map_or(0, |number| number.parse().expect("a number"))
     }
