@@ -132,6 +132,21 @@ settings! {
     filter_tags_regex_reject: Words = "apm_config.filter_tags_regex.reject" ["DD_APM_FILTER_TAGS_REGEX_REJECT"] "";
     /// The same as require, with patterns as values.
     filter_tags_regex_require: Words = "apm_config.filter_tags_regex.require" ["DD_APM_FILTER_TAGS_REGEX_REQUIRE"] "";
+    /// Traces a second that tracers are told to keep in all; not set: everything is kept.
+    target_tps: Option<f64> = "apm_config.target_traces_per_second" ["DD_APM_TARGET_TPS", "DD_APM_MAX_TPS"] "";
+    /// Traces with errors a second that are kept of those that sampling would drop.
+    error_tps: f64 = "apm_config.errors_per_second" ["DD_APM_ERROR_TPS"] "10";
+    /// Keep traces, of those that sampling would drop, whose like was not seen for some minutes.
+    rare_sampler: bool = "apm_config.enable_rare_sampler" ["DD_APM_ENABLE_RARE_SAMPLER"] "false";
+    /// Keep a fixed share of all traces, chosen by their ids.
+    probabilistic_enabled: bool =
+        "apm_config.probabilistic_sampler.enabled" ["DD_APM_PROBABILISTIC_SAMPLER_ENABLED"] "false";
+    /// That share, from 0 to 100.
+    probabilistic_percentage: f64 =
+        "apm_config.probabilistic_sampler.sampling_percentage" ["DD_APM_PROBABILISTIC_SAMPLER_SAMPLING_PERCENTAGE"] "0";
+    /// Agents and collectors with the same seed choose the same traces.
+    probabilistic_seed: u32 =
+        "apm_config.probabilistic_sampler.hash_seed" ["DD_APM_PROBABILISTIC_SAMPLER_HASH_SEED"] "0";
     /// What is written anew in tags and resources: rules with name, pattern and repl.
     replace_tags: ReplaceTags = "apm_config.replace_tags" ["DD_APM_REPLACE_TAGS"] "";
     /// The Agent's features that are on; known are those about SQL, such as table_names or quantize_sql_tables.

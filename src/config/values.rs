@@ -125,6 +125,18 @@ impl Value for u32 {
     }
 }
 
+/// How many or how much of something.
+impl Value for f64 {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        let number = raw.text()?.parse().ok().filter(|number| (0.0..=1e9).contains(number));
+        number.ok_or(Expected("a number from 0 up"))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// The Agent's words in any case: `critical` is the worst of ours, `warning` is `warn`.
 impl Value for LevelFilter {
     fn parse(raw: &Raw) -> Result<Self, Expected> {

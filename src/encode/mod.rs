@@ -8,6 +8,7 @@ pub mod lambda_api;
 pub mod logs;
 pub mod msgpack;
 pub mod protobuf;
+pub mod rates;
 pub mod stats;
 mod trace_messages;
 pub mod traces;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! AgentPayload   1 hostName  2 env  5 tracerPayloads* (`trace_messages`)  7 agentVersion  8 targetTPS double  9 errorTPS double
+//!                10 rareSamplerEnabled bool
 //! ```
 //! The intake takes 3.2 MB: a body is closed before it has more, counted without compression, and split between chunks; a chunk
 //! that is larger goes alone, and one beyond a limit of the caller's is passed over and counted. Sizes are computed before
@@ -38,6 +39,8 @@ pub struct Agent {
     pub target_tps: f64,
     /// Traces with errors a second that they keep besides.
     pub error_tps: f64,
+    /// They keep what was not seen for a while.
+    pub rare_sampler: bool,
 }
 
 /// A body in the making.
@@ -82,6 +85,7 @@ impl TraceBody {
         trailer.string(7, &agent.version);
         trailer.double(8, agent.target_tps);
         trailer.double(9, agent.error_tps);
+        trailer.uint(10, u64::from(agent.rare_sampler));
         TraceBody { gzip: Gzip::new(gzip_level), buffer, trailer, bytes_max, spans: 0, languages: Vec::new() }
     }
 
@@ -294,7 +298,14 @@ mod tests {
 
     fn agent() -> Agent {
         let text = str::to_owned;
-        Agent { hostname: text("gw-1"), env: text("none"), version: text("0.1.0"), target_tps: 10.0, error_tps: 10.0 }
+        Agent {
+            hostname: text("gw-1"),
+            env: text("none"),
+            version: text("0.1.0"),
+            target_tps: 10.0,
+            error_tps: 10.0,
+            rare_sampler: false,
+        }
     }
 
     fn tracer() -> TracerInfo {
@@ -373,6 +384,12 @@ mod tests {
             expected[1]["span_links"] = json!([]);
             expected[1]["span_events"] = json!([]);
         });
+    }
+
+    #[test]
+    fn what_the_samplers_aim_at_is_said_at_the_end() {
+        let body = TraceBody::new(&Agent { target_tps: 10.0, error_tps: 0.5, rare_sampler: true, ..Agent::default() }, 100, 1);
+        assert_eq!(unzip(body.finish()), b"\x41\0\0\0\0\0\0\x24\x40\x49\0\0\0\0\0\0\xe0\x3f\x50\x01");
     }
 
     #[test]

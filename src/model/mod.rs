@@ -4,6 +4,7 @@
 pub mod api_key;
 pub mod invocation;
 pub mod log_line;
+pub mod rates;
 pub mod stats;
 pub mod tags;
 pub mod texts;

@@ -221,6 +221,8 @@ pub struct TracerInfo {
     pub client_stats: bool,
     /// Tags of the process, `key:value` joined by commas.
     pub process_tags: String,
+    /// How many traces the tracer kept back, beside those in the request, since it has counted them and nobody wants them.
+    pub dropped_p0_traces: u32,
 }
 
 /// All that one request brought.

@@ -1,16 +1,18 @@
-//! Spans from decoded requests to bodies: prepare, count for statistics, encode, batch by whole chunks. Also the bodies of
+//! Spans from decoded requests to bodies: prepare, count for statistics, sample if that is on, encode, batch by whole chunks. Also the bodies of
 //! statistics, its own and those that tracers have computed.
 //!
 //! Statistics of closed buckets leave every 10 s; a flush, which ends an invocation, and the end send those of open ones too. What
 //! tracers have counted waits for others to share a body with, as spans do. A record of statistics is one group of spans; it is
 //! accepted when its bucket is handed out, or when it comes from a tracer.
 
+use crate::encode::rates;
 use crate::encode::stats as encode_stats;
 use crate::encode::stats::Computed;
 use crate::encode::traces::Agent;
 use crate::encode::traces::BODY_BYTES_MAX;
 use crate::encode::traces::PayloadWriter;
 use crate::encode::traces::TraceBody;
+use crate::model::rates::RatesHandle;
 use crate::model::stats::ClientStats;
 use crate::model::trace::TracePayload;
 use crate::model::traces_item::TracesItem;
@@ -22,6 +24,8 @@ use crate::process::stats::Moment;
 use crate::process::stats::Which;
 use crate::process::stats::client;
 use crate::process::traces as rules;
+use crate::process::traces::sampling;
+use crate::process::traces::sampling::Samplers;
 use crate::spool::Body;
 use crate::spool::Kind;
 use crate::spool::Queue;
@@ -63,6 +67,10 @@ pub struct Settings {
     pub compression_level: u32,
     /// Who counts.
     pub statistics: Statistics,
+    /// Which traces go on; all of them if it is not set.
+    pub sampling: Option<sampling::Settings>,
+    /// What tracers are told to keep; written by this stage alone.
+    pub rates: RatesHandle,
 }
 
 /// The queues that bodies are put into.
@@ -81,6 +89,7 @@ pub struct TracesStage {
     memory: rules::Memory,
     body: Option<Filling>,
     concentrator: Option<Concentrator>,
+    samplers: Option<Samplers>,
     clients: Option<Clients>,
     queues: Queues,
     ledger: Arc<Ledger>,
@@ -110,7 +119,9 @@ impl TracesStage {
             Statistics::Here(settings) => Some(Concentrator::new(settings.clone())),
             Statistics::Backend => None,
         };
-        TracesStage { settings, memory: rules::Memory::default(), body: None, concentrator, clients: None, queues, ledger }
+        let samplers = settings.sampling.clone().map(Samplers::new);
+        let memory = rules::Memory::default();
+        TracesStage { settings, memory, body: None, concentrator, samplers, clients: None, queues, ledger }
     }
 
     fn take_spans(&mut self, mut payload: TracePayload, mut claim: Claim, now: Now) {
@@ -120,6 +131,12 @@ impl TracesStage {
             Some(concentrator) => concentrator.add(&payload, moment(now)),
             None if payload.tracer.client_stats => {}
             None => client::leave_to_backend(&mut payload),
+        }
+        if let Some(samplers) = &mut self.samplers {
+            claim.drop_some(samplers.sample(&mut payload, now.uptime), Reason::Sampled);
+            if let Some(new_rates) = samplers.take_new_rates() {
+                self.settings.rates.publish(rates::body(&new_rates), now.uptime.as_secs());
+            }
         }
         let mut writer = PayloadWriter::new(&payload, CHUNK_BYTES_MAX);
         loop {

@@ -8,6 +8,7 @@ use crate::decode::DecodeError;
 use crate::decode::client_stats;
 use crate::decode::traces::NoDecoder;
 use crate::decode::traces::decoder_for;
+use crate::model::rates::RatesHandle;
 use crate::model::trace::TracerInfo;
 use crate::model::traces_item::TracesItem;
 use crate::sources::http::Handler;
@@ -37,12 +38,6 @@ const UNLISTED: [&str; 7] =
 /// Where tracers send statistics.
 const STATS: &str = "/v0.6/stats";
 
-/// Keep everything: there is no sampler here.
-const RATES: &str = "{\"rate_by_service\":{\"service:,env:\":1}}\n";
-
-/// The version of [`RATES`], which never change.
-const RATES_VERSION: &str = "1";
-
 /// How long a decoder waits for memory.
 const DECODER_WAIT: Duration = Duration::from_millis(1000);
 
@@ -59,6 +54,7 @@ const CLAIMED_MAX: u64 = 1_000_000;
 pub struct TraceHandler {
     inbox: Inbox<TracesItem>,
     ledger: Arc<Ledger>,
+    rates: RatesHandle,
     clock: Clock,
     limits: TraceLimits,
     /// What requests decode to, apart from their bodies: a decoder that waited for memory which other bodies hold while they wait for
@@ -83,12 +79,13 @@ impl TraceHandler {
     pub fn new(
         inbox: Inbox<TracesItem>,
         ledger: Arc<Ledger>,
+        rates: RatesHandle,
         clock: Clock,
         limits: TraceLimits,
         info: String,
         state: String,
     ) -> TraceHandler {
-        TraceHandler { inbox, ledger, clock, limits, decoded: Budget::new(limits.decoded_bytes_max), info, state }
+        TraceHandler { inbox, ledger, rates, clock, limits, decoded: Budget::new(limits.decoded_bytes_max), info, state }
     }
 
     fn traces(&self, request: Request) -> Response {
@@ -166,10 +163,13 @@ impl TraceHandler {
         if matches!(path, "/v0.1/spans" | "/spans" | "/v0.2/traces" | "/v0.3/traces") || path.ends_with("/services") {
             return self.signed(Response::new(200, "text/plain", "OK\n"));
         }
-        let known = headers.get("datadog-rates-payload-version");
-        let body = if known == Some(RATES_VERSION) { "{}" } else { RATES };
+        let (known, rates) = (headers.get("datadog-rates-payload-version"), self.rates.get());
+        let body = if known == Some(&rates.version) { "{}" } else { &rates.body };
         let answer = Response::new(200, "application/json", body);
-        let answer = if known.is_some() { answer.with_header("Datadog-Rates-Payload-Version", RATES_VERSION) } else { answer };
+        let answer = match known {
+            Some(_) => answer.with_header("Datadog-Rates-Payload-Version", rates.version.as_str()),
+            None => answer,
+        };
         self.signed(answer)
     }
 
@@ -179,7 +179,7 @@ impl TraceHandler {
         if knows_429(headers) {
             return self.signed(Response::text(429, "too many requests"));
         }
-        let claimed = headers.get("x-datadog-trace-count").and_then(|count| count.trim().parse().ok()).unwrap_or(1);
+        let claimed = number(headers, "x-datadog-trace-count").unwrap_or(1);
         let signal = if path == STATS { Signal::Stats } else { Signal::Traces };
         self.ledger.accept(signal, u64::clamp(claimed, 1, CLAIMED_MAX)).drop_all(Reason::InboxFull);
         self.accepted(path, headers)
@@ -228,6 +228,10 @@ fn is_true(value: &str) -> bool {
     !matches!(value, "" | "0" | "f" | "F" | "FALSE" | "False" | "false")
 }
 
+fn number(headers: &Headers, name: &str) -> Option<u64> {
+    headers.get(name)?.trim().parse().ok()
+}
+
 fn tracer_info(headers: &Headers) -> TracerInfo {
     let text = |name: &str| headers.get(name).unwrap_or_default().to_owned();
     let flag = |name: &str| headers.get(name).is_some_and(is_true);
@@ -240,6 +244,7 @@ fn tracer_info(headers: &Headers) -> TracerInfo {
         client_top_level: flag("datadog-client-computed-top-level") || flag("datadog-client-computed-stats"),
         client_stats: flag("datadog-client-computed-stats"),
         process_tags: text("x-datadog-process-tags"),
+        dropped_p0_traces: number(headers, "datadog-client-dropped-p0-traces").unwrap_or(0).min(CLAIMED_MAX) as u32,
         ..TracerInfo::default()
     }
 }
@@ -247,6 +252,7 @@ fn tracer_info(headers: &Headers) -> TracerInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::rates::KEEP_ALL as RATES;
     use crate::sys::inbox::Message;
     use crate::sys::inbox::Receiver;
     use crate::sys::inbox::inbox;
@@ -268,7 +274,15 @@ mod tests {
         let (inbox, receiver) = inbox(items_max);
         let ledger = Ledger::new();
         let limits = TraceLimits { request_bytes_max: 1 << 20, decoded_bytes_max: 1 << 20 };
-        let handler = TraceHandler::new(inbox, Arc::clone(&ledger), Clock::new(), limits, "{}".to_owned(), "state".to_owned());
+        let handler = TraceHandler::new(
+            inbox,
+            Arc::clone(&ledger),
+            RatesHandle::new(7),
+            Clock::new(),
+            limits,
+            "{}".to_owned(),
+            "state".to_owned(),
+        );
         Rig { handler, receiver, ledger, budget: Budget::new(1 << 20) }
     }
 
@@ -305,6 +319,17 @@ mod tests {
         assert_eq!(rig.ledger.snapshot().rows[Signal::Traces as usize].accepted, 10);
         drop(rig.receiver);
         assert!(rig.ledger.snapshot().is_balanced());
+    }
+
+    #[test]
+    fn new_rates_are_told_with_their_version() {
+        let rig = rig(16);
+        rig.handler.rates.publish("{\"rate_by_service\":{}}\n".to_owned(), 3);
+        rig.check("/v0.7/traces", SPANS_V07, &[], (200, "{\"rate_by_service\":{}}\n"));
+        let answer = rig.put("/v0.7/traces", SPANS_V07, &[("datadog-rates-payload-version", "1")]);
+        assert!(answer.headers.contains(&("Datadog-Rates-Payload-Version", "7-3".to_owned())), "{answer:?}");
+        rig.check("/v0.7/traces", SPANS_V07, &[("datadog-rates-payload-version", "7-3")], (200, "{}"));
+        drop(rig.receiver);
     }
 
     #[test]
@@ -347,6 +372,10 @@ mod tests {
         let tracer = tracer_info(&headers);
         assert!(tracer.client_stats && tracer.client_top_level);
         assert_eq!((tracer.process_tags.as_str(), tracer.language.as_str()), ("a:b", "go"));
+        let dropped = |value: &str| {
+            tracer_info(&[("Datadog-Client-Dropped-P0-Traces", value.as_bytes())].into_iter().collect()).dropped_p0_traces
+        };
+        assert_eq!(["12", "", "-1", "99999999999"].map(dropped), [12, 0, 0, 1_000_000]);
     }
 
     #[test]

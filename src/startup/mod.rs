@@ -26,6 +26,7 @@ use crate::main_loop::Stop;
 use crate::model::api_key::KeyHandle;
 use crate::model::api_key::KeyState;
 use crate::model::invocation::Event;
+use crate::model::rates::RatesHandle;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
 use crate::sources::http::Refusal;
@@ -110,14 +111,16 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
     let (rules, refused) = plan::trace_rules(config);
     refused.iter().for_each(|warning| log::warn!("{warning}"));
-    let traces = plan::traces(config, place, rules, &hostname, memory);
+    plan::sampling_remarks(config, place).iter().for_each(|remark| log::warn!("{remark}"));
+    let rates = RatesHandle::new(Random::from_system().bits());
+    let traces = plan::traces(config, place, rules, &hostname, memory, rates.clone());
     let logs = plan::logs(config, place, &hostname, memory);
     let pipelines = Pipelines::start(traces, logs, &deliver, &ledger, clock, &exits_tx)?;
 
     // Step 4 and 5: communication server with the restored state, trace agent.
     let state = State::load(args, &loaded, place);
     let servers =
-        Servers { config, place, memory, budget: &ingest, ledger: &ledger, clock, events: &events_tx, exits: &exits_tx };
+        Servers { config, place, memory, budget: &ingest, ledger: &ledger, rates, clock, events: &events_tx, exits: &exits_tx };
     let communication = servers.communication(&deliver)?;
     let trace_agent = servers.trace_agent(&pipelines);
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));

@@ -14,6 +14,7 @@ use crate::encode::info;
 use crate::errors::StartError;
 use crate::main_loop::MainEvent;
 use crate::model::api_key::KeyHandle;
+use crate::model::rates::RatesHandle;
 use crate::model::traces_item::TracesItem;
 use crate::out::Format;
 use crate::out::Out;
@@ -209,6 +210,8 @@ pub struct Servers<'a> {
     pub budget: &'a Budget,
     /// Where records are counted in.
     pub ledger: &'a Arc<Ledger>,
+    /// What tracers are told to keep.
+    pub rates: RatesHandle,
     /// For deadlines.
     pub clock: Clock,
     /// To the main loop.
@@ -258,13 +261,13 @@ impl Servers<'_> {
                 receiver_port: address.port(),
                 max_request_bytes: self.memory.request,
                 max_memory: self.config.max_memory.0,
-                client_drop_p0s: plan::client_drop_p0s(self.place),
+                client_drop_p0s: plan::client_drop_p0s(self.config, self.place),
                 peer_tags: &plan::peer_tags(self.config),
                 span_kinds: plan::span_kinds(self.config),
             });
             let state = sha256_hex(info.as_bytes());
             let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
-            let handler = TraceHandler::new(inbox, ledger, self.clock, limits, info, state);
+            let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state);
             let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
             blocking::Server::start("trace-agent", listener, service, self.exits)
         });

@@ -9,6 +9,7 @@ use crate::deliver::BackoffLimits;
 use crate::encode::logs as encode_logs;
 use crate::encode::traces as encode_traces;
 use crate::errors::StartError;
+use crate::model::rates::RatesHandle;
 use crate::model::tags::Tags;
 use crate::pipeline::logs;
 use crate::pipeline::traces;
@@ -29,6 +30,9 @@ use crate::process::traces::obfuscate::sql;
 use crate::process::traces::obfuscate::sql_modes::Mode;
 use crate::process::traces::replace;
 use crate::process::traces::replace::Target;
+use crate::process::traces::sampling;
+use crate::process::traces::sampling::By;
+use crate::process::traces::sampling::probabilistic;
 use crate::sources::http;
 use crate::sources::trace_http::TraceLimits;
 use crate::sys::host;
@@ -212,9 +216,18 @@ fn obfuscation(config: &Config, refused: &mut Vec<String>) -> obfuscate::Setting
     }
 }
 
-/// The features, which are separated by commas where variables set them, have more than one name for some things.
+/// The features that are on, which are separated by commas where variables set them.
+pub fn features(config: &Config) -> impl Iterator<Item = &str> {
+    config.apm_features.0.iter().flat_map(|words| words.split(',')).map(str::trim).filter(|word| !word.is_empty())
+}
+
+fn has_feature(config: &Config, feature: &str) -> bool {
+    features(config).any(|word| word == feature)
+}
+
+/// Some things have more than one name.
 fn sql_settings(config: &Config, refused: &mut Vec<String>) -> sql::Settings {
-    let has = |feature: &str| config.apm_features.0.iter().any(|words| words.split(',').any(|word| word.trim() == feature));
+    let has = |feature| has_feature(config, feature);
     let mode = config.sql_obfuscation_mode.as_deref().and_then(|name| {
         let mode = Mode::named(name);
         if mode.is_none() {
@@ -232,20 +245,71 @@ fn sql_settings(config: &Config, refused: &mut Vec<String>) -> sql::Settings {
 }
 
 /// The traces pipeline.
-pub fn traces(config: &Config, place: Place, rules: trace_rules::Settings, hostname: &str, memory: Memory) -> traces::Settings {
+pub fn traces(
+    config: &Config,
+    place: Place,
+    rules: trace_rules::Settings,
+    hostname: &str,
+    memory: Memory,
+    rates: RatesHandle,
+) -> traces::Settings {
+    let sampling = sampling(config, place);
+    let is_on = sampling.is_some();
     traces::Settings {
         rules,
         agent: encode_traces::Agent {
             hostname: hostname.to_owned(),
             env: default_env(config).to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            target_tps: 0.0,
-            error_tps: 0.0,
+            target_tps: sampling.as_ref().map_or(0.0, sampling::Settings::target_tps),
+            error_tps: if is_on { config.error_tps } else { 0.0 },
+            rare_sampler: is_on && config.rare_sampler,
         },
         body_bytes_max: memory.body,
         compression_level: config.compression_level,
         statistics: statistics(config, place, memory),
+        sampling,
+        rates,
     }
+}
+
+/// What the user asked for, unless it would make the backend count fewer spans than there were.
+fn sampling(config: &Config, place: Place) -> Option<sampling::Settings> {
+    let by = match (config.probabilistic_enabled, config.target_tps) {
+        (true, _) => By::Hash(probabilistic::Settings {
+            percentage: config.probabilistic_percentage as f32,
+            hash_seed: config.probabilistic_seed,
+            whole_id: has_feature(config, "probabilistic_sampler_full_trace_id"),
+        }),
+        (false, Some(target_tps)) => By::TargetTps(target_tps),
+        (false, None) => return None,
+    };
+    (place == Place::Edge || config.compute_stats).then(|| sampling::Settings {
+        by,
+        error_tps: config.error_tps,
+        rare: config.rare_sampler,
+        env: default_env(config).to_owned(),
+        samples_rule_drops: has_feature(config, "error_rare_sample_tracer_drop"),
+    })
+}
+
+/// What is to be said of settings about sampling that have no effect, or perhaps another one than was meant.
+pub fn sampling_remarks(config: &Config, place: Place) -> Option<&'static str> {
+    let is_wanted = config.probabilistic_enabled || config.target_tps.is_some();
+    if is_wanted && sampling(config, place).is_none() {
+        return Some(
+            "nothing is sampled inside Lambda unless lambda_extension_compute_stats is on: the backend must count all spans",
+        );
+    }
+    if config.probabilistic_enabled && config.probabilistic_percentage == 0.0 {
+        return Some("apm_config.probabilistic_sampler.sampling_percentage is 0, so hardly any trace is kept");
+    }
+    if config.probabilistic_enabled && config.target_tps.is_some() {
+        return Some("apm_config.probabilistic_sampler chooses, so apm_config.target_traces_per_second has no effect");
+    }
+    (!is_wanted && config.rare_sampler).then_some(
+        "everything is kept, so apm_config.enable_rare_sampler has no effect without apm_config.target_traces_per_second",
+    )
 }
 
 /// Inside Lambda the backend counts, unless it is asked for otherwise: a sandbox rarely lives through a bucket of time.
@@ -279,10 +343,10 @@ pub fn span_kinds(config: &Config) -> &'static [&'static str] {
     if config.stats_by_span_kind { &stats::SPAN_KINDS } else { &[] }
 }
 
-/// Whether tracers that compute statistics may keep back what they have counted. Nothing is sampled here, so they may; but inside Lambda
-/// the spans of an invocation belong together, and all of them are wanted.
-pub fn client_drop_p0s(place: Place) -> bool {
-    place == Place::Edge
+/// Whether tracers that compute statistics may keep back what they have counted and would be dropped. Not where a hash chooses, which
+/// may want what tracers do not; and inside Lambda the spans of an invocation belong together, and all of them are wanted.
+pub fn client_drop_p0s(config: &Config, place: Place) -> bool {
+    place == Place::Edge && !config.probabilistic_enabled
 }
 
 /// The logs pipeline.
@@ -450,5 +514,29 @@ mod tests {
         assert_eq!(named, expected);
         assert_eq!((rules.filters.ignore_resources.len(), rules.filters.reject_patterns.len(), rules.replace.len()), (1, 1, 1));
         assert_eq!(rules.obfuscation.sql.mode, None);
+    }
+
+    #[test]
+    fn nothing_is_sampled_unless_it_is_asked_for() {
+        let of = |variables: &[(&str, &str)], place| {
+            let config = config(variables);
+            (sampling(&config, place).map(|settings| settings.by), sampling_remarks(&config, place).is_some())
+        };
+        let (target, error) = (("DD_APM_TARGET_TPS", "5"), ("DD_APM_ERROR_TPS", "5"));
+        assert_eq!(of(&[], Place::Edge), (None, false));
+        assert_eq!(of(&[error], Place::Edge), (None, false));
+        assert_eq!(of(&[target], Place::Edge), (Some(By::TargetTps(5.0)), false));
+        assert_eq!(of(&[("DD_APM_MAX_TPS", "2.5")], Place::Edge), (Some(By::TargetTps(2.5)), false));
+        assert_eq!(of(&[target], Place::Lambda), (None, true));
+        assert_eq!(of(&[target, ("DD_LAMBDA_EXTENSION_COMPUTE_STATS", "true")], Place::Lambda).0, Some(By::TargetTps(5.0)));
+        let enabled = ("DD_APM_PROBABILISTIC_SAMPLER_ENABLED", "true");
+        assert_eq!(of(&[enabled], Place::Edge), (Some(By::Hash(probabilistic::Settings::default())), true));
+        let half = [
+            enabled,
+            ("DD_APM_PROBABILISTIC_SAMPLER_SAMPLING_PERCENTAGE", "50"),
+            ("DD_APM_FEATURES", "a,probabilistic_sampler_full_trace_id"),
+        ];
+        let expected = By::Hash(probabilistic::Settings { percentage: 50.0, hash_seed: 0, whole_id: true });
+        assert_eq!(of(&half, Place::Edge), (Some(expected), false));
     }
 }

@@ -61,6 +61,8 @@ pub enum Reason {
     Refused,
     /// A rule of the user's, or blank.
     Filtered,
+    /// The samplers that the user turned on did not choose its trace.
+    Sampled,
     /// Broken in a way that only this record suffers from.
     Malformed,
     /// Still waiting when the shutdown's deadline came.
@@ -75,12 +77,13 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the printed ledger.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::InboxFull,
         Reason::SpoolFull,
         Reason::TooLarge,
         Reason::Refused,
         Reason::Filtered,
+        Reason::Sampled,
         Reason::Malformed,
         Reason::Shutdown,
         Reason::NoKey,
@@ -96,6 +99,7 @@ impl Reason {
             Reason::TooLarge => "too_large",
             Reason::Refused => "refused",
             Reason::Filtered => "filtered",
+            Reason::Sampled => "sampled",
             Reason::Malformed => "malformed",
             Reason::Shutdown => "shutdown",
             Reason::NoKey => "no_key",
@@ -106,7 +110,7 @@ impl Reason {
 
     /// Whether the record was lost without anybody having asked for it, which is what exit code 75 reports.
     pub fn is_loss(self) -> bool {
-        !matches!(self, Reason::Filtered | Reason::Malformed | Reason::Refused)
+        !matches!(self, Reason::Filtered | Reason::Sampled | Reason::Malformed | Reason::Refused)
     }
 }
 

@@ -24,6 +24,10 @@ struct Rig {
 }
 
 fn rig(statistics: Statistics) -> Rig {
+    sampling_rig(statistics, None)
+}
+
+fn sampling_rig(statistics: Statistics, sampling: Option<sampling::Settings>) -> Rig {
     let clock = Clock::new();
     let queue = || Queue::new(Room::new(1 << 20), WhenFull::DropOldest, clock);
     let (ledger, queues) = (Ledger::new(), Queues { traces: queue(), stats: queue() });
@@ -33,6 +37,8 @@ fn rig(statistics: Statistics) -> Rig {
         body_bytes_max: 1 << 20,
         compression_level: 1,
         statistics,
+        sampling,
+        rates: RatesHandle::new(7),
     };
     let stage = TracesStage::new(settings, queues.clone(), Arc::clone(&ledger));
     Rig { stage, ledger, queues, budget: Budget::new(1 << 20) }
@@ -195,4 +201,26 @@ fn where_the_backend_counts_each_span_says_so() {
         assert!(found.iter().all(|record| record["meta"]["_dd.compute_stats"] == expected));
         rig.check_ledger(2, 0);
     }
+}
+
+#[test]
+fn what_is_sampled_away_is_counted_in_statistics_and_booked_and_rates_are_told() {
+    let by = sampling::By::TargetTps(0.1);
+    let (error_tps, rare, env, samples_rule_drops) = (0.0, false, "none".to_owned(), false);
+    let mut rig = sampling_rig(here(), Some(sampling::Settings { by, error_tps, rare, env, samples_rule_drops }));
+    for second in 1..=7 {
+        rig.spans(TracerInfo { dropped_p0_traces: 9, ..TracerInfo::default() }, at(second));
+    }
+    // The golden trace has priority 1: the tracer keeps it, and is told to keep less. 40 in 4 s are 8 a second.
+    let rates = rig.stage.settings.rates.get();
+    assert_eq!(rates.body, "{\"rate_by_service\":{\"service:,env:\":0.0125,\"service:web-store,env:prod\":0.0125}}\n");
+    let mut dropped = traces_v04::decode(TWO_SPANS.to_vec(), TracerInfo::default(), 100_000).unwrap();
+    dropped.metrics.iter_mut().filter(|metric| metric.value == 1.0).for_each(|metric| metric.value = 0.0);
+    let claim = rig.ledger.accept(Signal::Traces, 2);
+    let permit = rig.permit();
+    rig.stage.take(Parcel { item: TracesItem::Spans(dropped), claim, permit }, at(8));
+    rig.stage.finish(at(9));
+    assert_eq!(rig.stats().iter().map(|record| record["hits"].as_u64().unwrap()).max(), Some(8));
+    rig.check_ledger(14, 2);
+    assert!(rig.ledger.snapshot().to_string().contains("dropped=2 sampled=2"));
 }

@@ -406,7 +406,7 @@ fn last_limit(bytes_max: usize) -> usize {
 }
 
 /// For how many spans each span of a trace stands: the tracer may have sampled, and said so at the root.
-fn weight(payload: &TracePayload, root: &Span) -> f64 {
+pub fn weight(payload: &TracePayload, root: &Span) -> f64 {
     let rate = |key| payload.metric(root.metrics, key).filter(|rate| 0.0 < *rate && *rate <= 1.0).unwrap_or(1.0);
     1.0 / (rate("_sample_rate") * rate("_dd1.sr.rapre"))
 }

@@ -4,7 +4,7 @@
 //! ```text
 //! 1 refuse impossible traces (decode)   4 priority, origin, decision maker   7 obfuscate, truncate, replace, top level
 //! 2 normalise spans                     5 filters                            8 env, version, host, runtime id of the payload
-//! 3 find the root                       6 tags of the configuration          9 statistics
+//! 3 find the root                       6 tags of the configuration          9 statistics   10 sampling
 //! ```
 //! Memory: texts made here are at most 32 bytes a field, or made once for all that share the same text, so that a small request
 //! that names one long text a million times does not grow by that. Source: reference agent 7.80, pkg/trace/agent.
@@ -22,6 +22,7 @@ pub mod normalize;
 pub mod obfuscate;
 pub mod replace;
 pub mod rewrite;
+pub mod sampling;
 pub mod tag_rules;
 pub mod top_level;
 pub mod truncate;
@@ -87,7 +88,7 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, memory: &mut Mem
             false => parents.mark(payload, spans),
         }
         fill_tracer_fields(payload, spans, root);
-        // Step 9 follows in the pipeline: statistics of all chunks that are left, see `process/stats`.
+        // Steps 9 and 10 follow in the pipeline: statistics of all chunks that are left, see `process/stats`, then `sampling`.
     }
     if 0 < filtered {
         payload.chunks.retain(|chunk| !chunk.spans.is_empty());
@@ -111,6 +112,16 @@ fn set_chunk_attributes(payload: &mut TracePayload, index: usize, root: usize) {
         if let Some(value) = maker {
             payload.chunks[index].tags = with_tag(payload, tags, "_dd.p.dm", value);
         }
+    }
+}
+
+/// Says who decided that the chunk is kept.
+pub fn set_decision_maker(payload: &mut TracePayload, chunk: usize, maker: &str) {
+    let (range, value) = (payload.chunks[chunk].tags, payload.texts.make(maker));
+    let TracePayload { tags, texts, .. } = payload;
+    match tags[range.range()].iter_mut().find(|tag| texts.is(tag.key, "_dd.p.dm")) {
+        Some(tag) => tag.value = value,
+        None => payload.chunks[chunk].tags = with_tag(payload, range, "_dd.p.dm", value),
     }
 }
 
