@@ -114,6 +114,8 @@ settings! {
     apm_enabled: bool = "apm_config.enabled" ["DD_APM_ENABLED"] "true";
     /// Port of the trace agent; 0 for any free one.
     receiver_port: u16 = "apm_config.receiver_port" ["DD_APM_RECEIVER_PORT"] "8126";
+    /// Unix socket of the trace agent; not set: in /var/run/datadog if that folder is there; `off`: none.
+    receiver_socket: Option<PathBuf> = "apm_config.receiver_socket" ["DD_APM_RECEIVER_SOCKET"] "" lambda "off";
     /// Let other hosts send traces.
     apm_non_local_traffic: bool = "apm_config.apm_non_local_traffic" ["DD_APM_NON_LOCAL_TRAFFIC"] "false";
     /// How long a request's header or body may take.

@@ -11,6 +11,8 @@ pub struct Info<'a> {
     pub default_env: &'a str,
     /// Port of the trace agent.
     pub receiver_port: u16,
+    /// Path of its Unix socket; empty without one.
+    pub receiver_socket: &'a str,
     /// Larger requests are refused.
     pub max_request_bytes: usize,
     /// Memory for all data on their way.
@@ -25,8 +27,17 @@ pub struct Info<'a> {
 
 /// The JSON text. Without `obfuscation_version`, tracers leave the obfuscation of their statistics to the agent.
 pub fn info(info: &Info<'_>) -> String {
-    let Info { endpoints, default_env, receiver_port, max_request_bytes, max_memory, client_drop_p0s, peer_tags, span_kinds } =
-        info;
+    let Info {
+        endpoints,
+        default_env,
+        receiver_port,
+        receiver_socket,
+        max_request_bytes,
+        max_memory,
+        client_drop_p0s,
+        peer_tags,
+        span_kinds,
+    } = info;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "git_commit": "",
@@ -38,6 +49,7 @@ pub fn info(info: &Info<'_>) -> String {
         "config": {
             "default_env": default_env,
             "receiver_port": receiver_port,
+            "receiver_socket": receiver_socket,
             "max_request_bytes": max_request_bytes,
             "max_memory": max_memory,
         },

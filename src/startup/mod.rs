@@ -8,6 +8,7 @@ mod hands;
 mod lambda;
 mod parts;
 mod plan;
+mod receiver;
 mod state;
 
 use crate::commands;
@@ -30,7 +31,6 @@ use crate::model::rates::RatesHandle;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
 use crate::sources::http::Refusal;
-use crate::sources::http::blocking;
 use crate::sources::http::tiny;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
@@ -38,6 +38,7 @@ use crate::startup::parts::Pipelines;
 use crate::startup::parts::Servers;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
+use crate::startup::receiver::TraceAgent;
 use crate::startup::state::State;
 use crate::sys::clock::Clock;
 use crate::sys::gate::Gate;
@@ -140,7 +141,9 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
     let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
-    logger::announce(&format!("ready: communication={} traces={}", describe(addresses.0), describe(addresses.1)));
+    let socket = trace_agent.as_ref().and_then(TraceAgent::path);
+    let socket = socket.map(|path| format!(" socket={}", path.display())).unwrap_or_default();
+    logger::announce(&format!("ready: communication={} traces={}{socket}", describe(addresses.0), describe(addresses.1)));
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
@@ -152,7 +155,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 /// The parts that a shutdown takes apart, in the order of the data.
 struct Running {
     communication: Option<tiny::Server>,
-    trace_agent: Option<blocking::Server>,
+    trace_agent: Option<TraceAgent>,
     gate: Gate,
     events: Receiver<MainEvent>,
     main_loop: MainLoop,

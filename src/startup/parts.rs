@@ -26,12 +26,12 @@ use crate::pipeline::traces;
 use crate::pipeline::traces::TracesStage;
 use crate::sources::events;
 use crate::sources::http::Service;
-use crate::sources::http::blocking;
 use crate::sources::http::tiny;
 use crate::sources::lambda_http::LambdaHandler;
 use crate::sources::lambda_http::OnFlush;
 use crate::sources::trace_http;
 use crate::sources::trace_http::TraceHandler;
+use crate::sources::unix_socket::SocketFile;
 use crate::spool::Body;
 use crate::spool::FlushUntil;
 use crate::spool::Kind;
@@ -41,6 +41,8 @@ use crate::spool::WhenFull;
 use crate::startup::plan;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
+use crate::startup::receiver::Doors;
+use crate::startup::receiver::TraceAgent;
 use crate::sys::clock::Clock;
 use crate::sys::digest::sha256_hex;
 use crate::sys::gate::Gate;
@@ -58,6 +60,8 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -249,40 +253,54 @@ impl Servers<'_> {
         }
     }
 
-    /// The server for tracers. Without its port the rest goes on.
-    pub fn trace_agent(&self, pipelines: &Pipelines) -> Option<blocking::Server> {
+    /// The server for tracers. Without its port, its socket or both the rest goes on.
+    pub fn trace_agent(&self, pipelines: &Pipelines) -> Option<TraceAgent> {
         if !self.config.apm_enabled {
             return None;
         }
-        let started = self.trace_listener().and_then(|(listener, address)| {
-            let info = info::info(&info::Info {
-                endpoints: &trace_http::ENDPOINTS,
-                default_env: plan::default_env(self.config),
-                receiver_port: address.port(),
-                max_request_bytes: self.memory.request,
-                max_memory: self.config.max_memory.0,
-                client_drop_p0s: plan::client_drop_p0s(self.config, self.place),
-                peer_tags: &plan::peer_tags(self.config),
-                span_kinds: plan::span_kinds(self.config),
-            });
-            let state = sha256_hex(info.as_bytes());
-            let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
-            let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state);
-            let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
-            blocking::Server::start("trace-agent", listener, service, self.exits)
+        let doors = Doors { tcp: self.trace_port(), unix: self.trace_socket() };
+        if doors.tcp.is_none() && doors.unix.is_none() {
+            return None;
+        }
+        let info = info::info(&info::Info {
+            endpoints: &trace_http::ENDPOINTS,
+            default_env: plan::default_env(self.config),
+            receiver_port: doors.address().map_or(0, |address| address.port()),
+            receiver_socket: &doors.path().map(|path| path.display().to_string()).unwrap_or_default(),
+            max_request_bytes: self.memory.request,
+            max_memory: self.config.max_memory.0,
+            client_drop_p0s: plan::client_drop_p0s(self.config, self.place),
+            peer_tags: &plan::peer_tags(self.config),
+            span_kinds: plan::span_kinds(self.config),
         });
-        let port = self.config.receiver_port;
-        started.inspect_err(|err| log::error!("the trace agent cannot listen on port {port}: {err}; the rest goes on")).ok()
+        let state = sha256_hex(info.as_bytes());
+        let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
+        let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state);
+        let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
+        let started = TraceAgent::start(doors, service, self.exits);
+        started.inspect_err(|err| log::error!("the trace agent cannot start: {err}; the rest goes on")).ok()
     }
 
-    fn trace_listener(&self) -> io::Result<(TcpListener, SocketAddr)> {
+    fn trace_port(&self) -> Option<TcpListener> {
+        let port = self.config.receiver_port;
+        let bound = self.trace_address().and_then(TcpListener::bind);
+        bound.inspect_err(|err| log::error!("the trace agent cannot listen on port {port}: {err}; the rest goes on")).ok()
+    }
+
+    fn trace_socket(&self) -> Option<(UnixListener, SocketFile)> {
+        let path = plan::receiver_socket(self.config, Path::is_dir)?;
+        let say = |err: &io::Error| {
+            log::error!("the trace agent cannot listen on the socket {}: {err}; the rest goes on", path.display());
+        };
+        SocketFile::listen(&path).inspect_err(say).ok()
+    }
+
+    fn trace_address(&self) -> io::Result<SocketAddr> {
         let ip = match self.config.apm_non_local_traffic {
             true => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             false => plan::bind_address(&self.config.bind_host).map_err(io::Error::other)?,
         };
-        let listener = TcpListener::bind(SocketAddr::new(ip, self.config.receiver_port))?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
+        Ok(SocketAddr::new(ip, self.config.receiver_port))
     }
 }
 

@@ -40,6 +40,7 @@ use crate::sys::random::Random;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where the agent runs.
@@ -388,6 +389,19 @@ pub fn backoff(config: &Config) -> BackoffLimits {
     BackoffLimits { base: config.backoff_base, max: config.backoff_max.max(config.backoff_base) }
 }
 
+/// Where tracers look for a socket without being told.
+const SOCKET_FOLDER: &str = "/var/run/datadog";
+
+/// Where the trace agent's socket is to be: as configured, else where tracers look for it if the folder is there, which is the user's
+/// or the Datadog Agent's wish and not ours to make.
+pub fn receiver_socket(config: &Config, is_folder: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    match &config.receiver_socket {
+        Some(path) if path.as_os_str() == "off" => None,
+        Some(path) => Some(path.clone()),
+        None => Some(Path::new(SOCKET_FOLDER)).filter(|folder| is_folder(folder)).map(|folder| folder.join("apm.socket")),
+    }
+}
+
 /// Limits of the trace agent's port.
 pub fn trace_http(config: &Config, memory: Memory) -> http::Limits {
     http::Limits {
@@ -514,6 +528,16 @@ mod tests {
         assert_eq!(named, expected);
         assert_eq!((rules.filters.ignore_resources.len(), rules.filters.reject_patterns.len(), rules.replace.len()), (1, 1, 1));
         assert_eq!(rules.obfuscation.sql.mode, None);
+    }
+
+    #[test]
+    fn the_socket_is_where_tracers_look_if_its_folder_is_there() {
+        let of = |written: &str, has_folder| {
+            let path = receiver_socket(&config(&[("DD_APM_RECEIVER_SOCKET", written)]), |_| has_folder);
+            path.map(|path| path.display().to_string())
+        };
+        assert_eq!((of("", true).as_deref(), of("", false)), (Some("/var/run/datadog/apm.socket"), None));
+        assert_eq!((of("/a/b", false).as_deref(), of("off", true)), (Some("/a/b"), None));
     }
 
     #[test]

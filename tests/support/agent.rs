@@ -52,6 +52,7 @@ pub fn settings() -> Vec<(&'static str, String)> {
     vec![
         ("DD_COMMUNICATION_PORT", "0".into()),
         ("DD_APM_RECEIVER_PORT", "0".into()),
+        ("DD_APM_RECEIVER_SOCKET", "off".into()), // whatever folders the machine has
         ("DD_HOSTNAME", "test-host".into()),
         ("DD_SHUTDOWN_TIMEOUT", "60".into()), // a guard: the other side answers
         ("DD_RUN_PATH", format!("{}/run", env!("CARGO_TARGET_TMPDIR"))),

@@ -4,6 +4,8 @@ use crate::support::agent::PATIENCE;
 use flate2::read::GzDecoder;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -168,8 +170,25 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
 
 /// Sends a request to the agent and returns status, headers and body of its answer.
 pub fn send(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(address).expect("the agent listens");
+    let stream = TcpStream::connect(address).expect("the agent listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    exchange(stream, method, path, headers, body)
+}
+
+/// The same over its Unix socket.
+pub fn send_unix(socket: &Path, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, String, String) {
+    let stream = UnixStream::connect(socket).expect("the agent listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    exchange(stream, method, path, headers, body)
+}
+
+fn exchange(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> (u16, String, String) {
     let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{lines}Content-Length: {}\r\n\r\n",
