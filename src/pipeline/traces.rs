@@ -164,7 +164,8 @@ impl TracesStage {
     }
 
     fn take_stats(&mut self, mut stats: ClientStats, mut claim: Claim, permit: Permit, now: Now) {
-        claim.drop_some(client::complete(&mut stats, &self.settings.agent.env), Reason::Malformed);
+        let (env, hidden) = (&self.settings.agent.env, &self.settings.rules.obfuscation);
+        claim.drop_some(client::complete(&mut stats, env, hidden, &mut self.memory.obfuscation), Reason::Malformed);
         if claim.records() == 0 {
             return;
         }

@@ -228,6 +228,12 @@ fn is_true(value: &str) -> bool {
     !matches!(value, "" | "0" | "f" | "F" | "FALSE" | "False" | "false")
 }
 
+/// Of newer tracers the entity's id tells as well; but an inode (`in-`) says nothing outside the container.
+fn container_id(headers: &Headers) -> &str {
+    let entity = || headers.get("datadog-entity-id").and_then(|id| id.strip_prefix("ci-").or(id.strip_prefix("cid-")));
+    headers.get("datadog-container-id").filter(|id| !id.is_empty()).or_else(entity).unwrap_or_default()
+}
+
 fn number(headers: &Headers, name: &str) -> Option<u64> {
     headers.get(name)?.trim().parse().ok()
 }
@@ -239,7 +245,7 @@ fn tracer_info(headers: &Headers) -> TracerInfo {
         language: text("datadog-meta-lang"),
         language_version: text("datadog-meta-lang-version"),
         tracer_version: text("datadog-meta-tracer-version"),
-        container_id: text("datadog-container-id"),
+        container_id: container_id(headers).to_owned(),
         // Whoever computes statistics has had to mark top-level spans for it.
         client_top_level: flag("datadog-client-computed-top-level") || flag("datadog-client-computed-stats"),
         client_stats: flag("datadog-client-computed-stats"),
@@ -372,6 +378,14 @@ mod tests {
         let tracer = tracer_info(&headers);
         assert!(tracer.client_stats && tracer.client_top_level);
         assert_eq!((tracer.process_tags.as_str(), tracer.language.as_str()), ("a:b", "go"));
+        let container = |pairs: &[(&'static str, &'static str)]| {
+            tracer_info(&pairs.iter().map(|(name, value)| (*name, value.as_bytes())).collect()).container_id
+        };
+        let (old, new) = (("Datadog-Container-ID", "abc"), "Datadog-Entity-ID");
+        let found =
+            [container(&[old]), container(&[old, (new, "ci-x")]), container(&[(new, "ci-x")]), container(&[(new, "cid-x")])];
+        assert_eq!(found, ["abc", "abc", "x", "x"]);
+        assert_eq!(container(&[(new, "in-4026531836")]), "");
         let dropped = |value: &str| {
             tracer_info(&[("Datadog-Client-Dropped-P0-Traces", value.as_bytes())].into_iter().collect()).dropped_p0_traces
         };

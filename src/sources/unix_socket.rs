@@ -76,7 +76,7 @@ fn is_listened_on(path: &Path) -> bool {
         let mut columns = line.splitn(8, |byte| *byte == b' ').skip(3);
         let flags = columns.next().and_then(|flags| u32::from_str_radix(str::from_utf8(flags).ok()?, 16).ok());
         let ends_in_path = line.strip_suffix(path.as_os_str().as_encoded_bytes()).is_some_and(|rest| rest.ends_with(b" "));
-        ends_in_path && flags.is_some_and(|flags| flags & 1 << 16 != 0)
+        ends_in_path && flags.is_some_and(|flags| flags & (1 << 16) != 0)
     };
     BufReader::new(table).split(b'\n').map_while(Result::ok).any(listens_here)
 }

@@ -4,6 +4,7 @@
 //! receivers before senders), communication server with the restored state, trace agent, and the invocation loop on this thread.
 //! Shutdown is the reverse: sources close, pipelines drain, posters post until the deadline.
 
+mod description;
 mod hands;
 mod lambda;
 mod parts;

@@ -38,6 +38,7 @@ use crate::spool::Kind;
 use crate::spool::Queue;
 use crate::spool::Room;
 use crate::spool::WhenFull;
+use crate::startup::description;
 use crate::startup::plan;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
@@ -267,11 +268,14 @@ impl Servers<'_> {
             default_env: plan::default_env(self.config),
             receiver_port: doors.address().map_or(0, |address| address.port()),
             receiver_socket: &doors.path().map(|path| path.display().to_string()).unwrap_or_default(),
+            receiver_timeout_s: self.config.receiver_timeout.as_secs(),
+            statsd_port: 0,
             max_request_bytes: self.memory.request,
             max_memory: self.config.max_memory.0,
             client_drop_p0s: plan::client_drop_p0s(self.config, self.place),
             peer_tags: &plan::peer_tags(self.config),
             span_kinds: plan::span_kinds(self.config),
+            in_force: description::in_force(self.config),
         });
         let state = sha256_hex(info.as_bytes());
         let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());

@@ -9,6 +9,7 @@ use crate::model::trace::Slice;
 use crate::model::trace::Tag;
 use crate::model::trace::TracePayload;
 use crate::process::traces::normalize::NAME_BYTES_MAX;
+use crate::process::traces::obfuscate;
 use crate::process::traces::tag_rules::TagPart;
 use crate::process::traces::tag_rules::is_normal_name;
 use crate::process::traces::tag_rules::is_normal_value;
@@ -19,8 +20,9 @@ use crate::process::traces::truncate::RESOURCE_BYTES_MAX;
 /// The tag that asks the backend to count a span itself.
 const COMPUTE_STATS: &str = "_dd.compute_stats";
 
-/// Fills in the environment, brings texts into their form; returns how many groups went with buckets without a start.
-pub fn complete(client: &mut ClientStats, env: &str) -> u64 {
+/// Fills in the environment, brings texts into their form, hides values in resources unless the tracer has done so; returns how many
+/// groups went with buckets without a start.
+pub fn complete(client: &mut ClientStats, env: &str, settings: &obfuscate::Settings, memory: &mut obfuscate::Memory) -> u64 {
     client.env = normal_tag(&client.env, TagPart::Whole);
     if client.env.is_empty() {
         env.clone_into(&mut client.env);
@@ -30,7 +32,9 @@ pub fn complete(client: &mut ClientStats, env: &str) -> u64 {
     let language = &client.language;
     for group in client.buckets.iter_mut().flat_map(|bucket| &mut bucket.groups) {
         normalize(group, language);
-        // Obfuscation of resources comes here, unless the tracer has done it: `is_obfuscated`.
+        if !client.is_obfuscated {
+            obfuscate::resource(&group.kind, &group.db_kind, &mut group.resource, settings, memory);
+        }
     }
     before - client.groups()
 }
@@ -97,11 +101,35 @@ mod tests {
         StatsBucket { start, groups: texts.iter().map(group).collect(), ..StatsBucket::default() }
     }
 
+    fn completed(client: &mut ClientStats) -> u64 {
+        complete(client, "prod", &obfuscate::Settings::default(), &mut obfuscate::Memory::default())
+    }
+
+    #[test]
+    fn resources_lose_their_values_unless_the_tracer_has_done_that() {
+        let check = |is_obfuscated, kind: &str, resource: &str| {
+            let mut client = ClientStats { is_obfuscated, ..ClientStats::default() };
+            client.buckets = vec![bucket(1, &[["a", "b", resource]])];
+            kind.clone_into(&mut client.buckets[0].groups[0].kind);
+            completed(&mut client);
+            client.buckets[0].groups[0].resource.clone()
+        };
+        for kind in ["sql", "cassandra"] {
+            assert_eq!(check(false, kind, "SELECT * FROM a WHERE b = 'secret'"), "SELECT * FROM a WHERE b = ?");
+            assert_eq!(check(false, kind, "SELECT 'secret"), obfuscate::NON_PARSABLE);
+            assert_eq!(check(true, kind, "SELECT 'x'"), "SELECT 'x'");
+        }
+        for kind in ["redis", "valkey"] {
+            assert_eq!(check(false, kind, "set k secret"), "SET");
+        }
+        assert_eq!(check(false, "web", "GET /'x'"), "GET /'x'");
+    }
+
     #[test]
     fn texts_get_the_form_of_those_of_spans() {
         let mut client = ClientStats { language: "go".to_owned(), ..ClientStats::default() };
         client.buckets = vec![bucket(1, &[["Web Store", "web request", ""], ["", "", "GET /"]])];
-        assert_eq!(complete(&mut client, "prod"), 0);
+        assert_eq!(completed(&mut client), 0);
         let texts: Vec<_> =
             client.buckets[0].groups.iter().map(|group| [&group.service, &group.name, &group.resource]).collect();
         assert_eq!(texts[0], ["web_store", "web_request", "web_request"]);
@@ -113,7 +141,7 @@ mod tests {
     fn only_a_bucket_without_a_start_goes() {
         let mut client = ClientStats { env: "Own".to_owned(), ..ClientStats::default() };
         client.buckets = vec![bucket(0, &[["a", "b", "c"]; 3]), bucket(7, &[["a", "b", "c"]])];
-        assert_eq!(complete(&mut client, "prod"), 3);
+        assert_eq!(completed(&mut client), 3);
         assert_eq!((client.env.as_str(), client.buckets.len(), client.buckets[0].start), ("own", 1, 7));
     }
 

@@ -44,7 +44,8 @@ pub struct Settings {
 /// What is kept from one payload to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    obfuscation: obfuscate::Memory,
+    /// Of obfuscation.
+    pub obfuscation: obfuscate::Memory,
 }
 
 /// Carries out the processing order on all chunks. Those that the filters hold back are gone afterwards; the answer is how many
@@ -53,6 +54,7 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, memory: &mut Mem
     let mut normalizer = normalize::Normalizer::new(now_unix_nanos);
     let mut parents = top_level::Parents::default();
     normalizer.payload(payload);
+    name_process(payload);
     let globals = add_global_tags(payload, settings);
     replace::span_tags(payload, &settings.replace, normalizer.rewriter());
     let mut obfuscator = obfuscate::Obfuscator::new(&settings.obfuscation, &mut memory.obfuscation, payload);
@@ -94,6 +96,20 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, memory: &mut Mem
         payload.chunks.retain(|chunk| !chunk.spans.is_empty());
     }
     filtered
+}
+
+/// What the tracer's header says of its process goes with the payload.
+fn name_process(payload: &mut TracePayload) {
+    const KEY: &str = "_dd.tags.process";
+    if payload.tracer.process_tags.is_empty() {
+        return;
+    }
+    let value = payload.texts.make(&payload.tracer.process_tags);
+    let (range, TracePayload { tags, texts, .. }) = (payload.payload_tags, &mut *payload);
+    match tags[range.range()].iter_mut().find(|tag| texts.is(tag.key, KEY)) {
+        Some(tag) => tag.value = value,
+        None => payload.payload_tags = with_tag(payload, range, KEY, value),
+    }
 }
 
 /// Step 4. What a newer tracer says of the chunk stands, else the spans say it.
@@ -249,6 +265,21 @@ mod tests {
         let mut payload = payload(spans);
         prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW);
         assert_eq!(payload.chunks[0].priority, expected);
+    }
+
+    #[test]
+    fn the_header_names_the_process_in_the_payload() {
+        for own in [None, Some("own")] {
+            let mut payload = payload(&[(0, &[], &[])]);
+            "a:b".clone_into(&mut payload.tracer.process_tags);
+            if let Some(own) = own {
+                let value = payload.texts.make(own);
+                payload.payload_tags = with_tag(&mut payload, Slice::default(), "_dd.tags.process", value);
+            }
+            prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW);
+            let found = payload.tag(payload.payload_tags, "_dd.tags.process").map(|text| payload.texts.str(text).to_owned());
+            assert_eq!((found.as_deref(), payload.payload_tags.len()), (Some("a:b"), 1));
+        }
     }
 
     #[test]

@@ -297,6 +297,22 @@ impl<'o> Obfuscator<'o> {
     }
 }
 
+/// The resource of statistics that a tracer computed of spans of this type.
+pub fn resource(kind: &str, dialect: &str, resource: &mut String, settings: &Settings, memory: &mut Memory) {
+    let mut out = String::new();
+    match kind {
+        "sql" | "cassandra" => {
+            let dialect = settings.sql.mode.map_or(Dialect::Any, |_| Dialect::named(dialect));
+            if sql::obfuscate(resource, &settings.sql, dialect, &mut memory.sql, &mut out).is_err() {
+                NON_PARSABLE.clone_into(&mut out);
+            }
+        }
+        "redis" | "valkey" => redis::quantize(resource, &mut out),
+        _ => return,
+    }
+    *resource = out;
+}
+
 fn commands(edit: &mut Edit, shown: Commands, key: &str) {
     edit.rewrite_resource(Rule::Commands, redis::quantize);
     match shown {

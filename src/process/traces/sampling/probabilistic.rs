@@ -36,7 +36,7 @@ fn whole_id(payload: &TracePayload, root: &Span) -> Option<u128> {
     let hex = |key| payload.span_tag(root, key).map(|value| u128::from_str_radix(payload.texts.str(value), 16).ok());
     match hex("otel.trace_id") {
         Some(id) => id,
-        None => Some(hex("_dd.p.tid").unwrap_or(Some(0))? << 64 | u128::from(root.trace_id)),
+        None => Some((hex("_dd.p.tid").unwrap_or(Some(0))? << 64) | u128::from(root.trace_id)),
     }
 }
 

@@ -76,9 +76,9 @@ impl Rare {
         let env = &payload.tracer.env;
         let service = signature::of_service(payload.texts.bytes(span.service), env.as_bytes()) >> 32;
         let combination = signature::of_span(payload, span, "", Resource::Counts) >> 32;
-        let key = service << 32 | combination;
+        let key = (service << 32) | combination;
         let is_crowded = self.of_service.get(&service).is_some_and(|count| OF_SERVICE_MAX <= *count);
-        if is_crowded && !self.until.contains_key(&key) { service << 32 | combination % OF_SERVICE_MAX } else { key }
+        if is_crowded && !self.until.contains_key(&key) { (service << 32) | (combination % OF_SERVICE_MAX) } else { key }
     }
 
     fn remember(&mut self, key: u64, now: u64) {
