@@ -61,7 +61,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nanoserde", &["spool/"]),
     ("crc32fast", &["spool/"]),
     ("flate2", &["encode/compress.rs", "out/"]),
-    ("base64", &["decode/calls.rs", "secrets/"]),
+    ("base64", &["decode/calls.rs", "out/proxied.rs", "secrets/"]),
     ("regex_lite", &["process/pattern.rs"]),
     ("serde", &["config/lists.rs", "decode/", "encode/", "secrets/"]),
     ("serde_json", &["config/lists.rs", "decode/", "encode/", "secrets/", "out/"]),
