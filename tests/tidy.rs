@@ -31,7 +31,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("main_loop", &["model", "process", "sys"]),
     ("config", &["model"]),
     ("secrets", &["config", "model", "sys"]),
-    ("sources", &["decode", "model", "sys"]),
+    // `spool`: a request that is passed on as it came has no pipeline between its port and the queue.
+    ("sources", &["decode", "model", "spool", "sys"]),
     ("decode", &["model"]),
     // `spool`: a pipeline puts its bodies into the queue by name. A closure that hides the queue would be a border on paper only.
     ("pipeline", &["batch", "encode", "model", "process", "spool", "sys"]),
