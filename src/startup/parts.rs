@@ -17,6 +17,7 @@ use crate::model::api_key::KeyHandle;
 use crate::model::traces_item::TracesItem;
 use crate::out::Format;
 use crate::out::Out;
+use crate::out::proxied;
 use crate::pipeline::Pipeline;
 use crate::pipeline::logs;
 use crate::pipeline::logs::LogsItem;
@@ -66,6 +67,7 @@ pub struct Deliver {
     traces: Poster,
     stats: Poster,
     logs: Poster,
+    proxied: Poster,
 }
 
 impl Deliver {
@@ -96,6 +98,7 @@ impl Deliver {
             traces: poster("post-traces", base(&config.apm_dd_url, "trace.agent"))?,
             stats: poster("post-stats", base(&config.apm_dd_url, "trace.agent"))?,
             logs: poster("post-logs", base(&config.logs_dd_url, "http-intake.logs"))?,
+            proxied: poster("post-proxied", String::new())?,
         })
     }
 
@@ -105,13 +108,14 @@ impl Deliver {
             Kind::Traces => &self.traces,
             Kind::Stats => &self.stats,
             Kind::Logs => &self.logs,
+            Kind::Proxied | Kind::Lineage => &self.proxied,
         };
         Arc::clone(poster.queue())
     }
 
     /// All queues.
-    pub fn queues(&self) -> [Arc<Queue>; 3] {
-        [&self.traces, &self.stats, &self.logs].map(|poster| Arc::clone(poster.queue()))
+    pub fn queues(&self) -> [Arc<Queue>; 4] {
+        [&self.traces, &self.stats, &self.logs, &self.proxied].map(|poster| Arc::clone(poster.queue()))
     }
 
     /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
@@ -126,7 +130,7 @@ impl Deliver {
         for queue in self.queues() {
             queue.close(by);
         }
-        for poster in [self.logs, self.traces, self.stats] {
+        for poster in [self.logs, self.traces, self.stats, self.proxied] {
             poster.finish(clock, by);
         }
     }
@@ -148,8 +152,13 @@ fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
             Kind::Traces => Format::Traces,
             Kind::Logs => Format::Logs,
             Kind::Stats => Format::Stats,
+            Kind::Proxied | Kind::Lineage => {
+                let headers = body.headers.iter().map(|(name, value)| (name.as_ref(), value.as_str()));
+                let record = proxied::record(body.address.as_deref().unwrap_or_default(), headers, &body.bytes);
+                return out.write_record("proxied.ndjson", &record);
+            }
         };
-        let gzipped = body.headers.iter().any(|(name, _)| *name == "Content-Encoding");
+        let gzipped = body.headers.iter().any(|(name, _)| name == "Content-Encoding");
         out.write(format, gzipped, &body.bytes)
     }))
 }
