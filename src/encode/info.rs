@@ -21,12 +21,23 @@ pub struct Info<'a> {
     pub peer_tags: &'a [String],
     /// Kinds of spans that are counted.
     pub span_kinds: &'a [&'a str],
+    /// Headers that pass through the proxy of the event platform.
+    pub evp_headers: &'a [&'a str],
 }
 
 /// The JSON text. Without `obfuscation_version`, tracers leave the obfuscation of their statistics to the agent.
 pub fn info(info: &Info<'_>) -> String {
-    let Info { endpoints, default_env, receiver_port, max_request_bytes, max_memory, client_drop_p0s, peer_tags, span_kinds } =
-        info;
+    let Info {
+        endpoints,
+        default_env,
+        receiver_port,
+        max_request_bytes,
+        max_memory,
+        client_drop_p0s,
+        peer_tags,
+        span_kinds,
+        evp_headers,
+    } = info;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "git_commit": "",
@@ -35,6 +46,7 @@ pub fn info(info: &Info<'_>) -> String {
         "span_meta_structs": true,
         "long_running_spans": true,
         "span_events": true,
+        "evp_proxy_allowed_headers": evp_headers,
         "config": {
             "default_env": default_env,
             "receiver_port": receiver_port,

@@ -32,6 +32,7 @@ use crate::sources::lambda_http::LambdaHandler;
 use crate::sources::lambda_http::OnFlush;
 use crate::sources::trace_http;
 use crate::sources::trace_http::TraceHandler;
+use crate::sources::trace_proxy::Proxies;
 use crate::spool::Body;
 use crate::spool::FlushUntil;
 use crate::spool::Kind;
@@ -256,13 +257,13 @@ impl Servers<'_> {
     }
 
     /// The server for tracers. Without its port the rest goes on.
-    pub fn trace_agent(&self, pipelines: &Pipelines) -> Option<blocking::Server> {
+    pub fn trace_agent(&self, pipelines: &Pipelines, proxies: Proxies) -> Option<blocking::Server> {
         if !self.config.apm_enabled {
             return None;
         }
         let started = self.trace_listener().and_then(|(listener, address)| {
             let info = info::info(&info::Info {
-                endpoints: &trace_http::ENDPOINTS,
+                endpoints: &trace_http::ENDPOINTS.into_iter().chain(proxies.listed()).collect::<Vec<_>>(),
                 default_env: plan::default_env(self.config),
                 receiver_port: address.port(),
                 max_request_bytes: self.memory.request,
@@ -270,10 +271,11 @@ impl Servers<'_> {
                 client_drop_p0s: plan::client_drop_p0s(self.place),
                 peer_tags: &plan::peer_tags(self.config),
                 span_kinds: plan::span_kinds(self.config),
+                evp_headers: proxies.evp_headers(),
             });
             let state = sha256_hex(info.as_bytes());
             let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
-            let handler = TraceHandler::new(inbox, ledger, self.clock, limits, info, state);
+            let handler = TraceHandler::new(inbox, ledger, self.clock, limits, info, state).with_proxies(proxies);
             let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
             blocking::Server::start("trace-agent", listener, service, self.exits)
         });
