@@ -14,6 +14,7 @@
 //! A log line enters at `sources/lambda_http` or `sources/events`, passes the main loop, which needs its platform events, waits in
 //! the inbox of `pipeline/logs`, is attributed there and encoded, waits as part of a body in `spool`, and leaves in `deliver`.
 //! A span enters at `sources/trace_http`, is decoded there, waits in the inbox of `pipeline/traces`, and goes the same way.
+//! What tracers send for other products passes `sources/trace_proxy`: to its intake and back at once, or into a queue of its own.
 //!
 //! Every record on its way holds a claim in the ledger (`sys/ledger`) and its share of memory (`sys/memory`). Who may import whom
 //! is a table in `tests/tidy.rs`.

@@ -35,6 +35,7 @@ pub use settings::Config;
 pub use settings::SETTINGS;
 pub use settings::Setting;
 pub use values::BaseUrl;
+pub use values::HostOrUrl;
 pub use values::Raw;
 pub use values::Secret;
 pub use values::Site;

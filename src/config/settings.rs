@@ -7,6 +7,7 @@ use crate::config::lists::Words;
 use crate::config::merge::Values;
 use crate::config::values::BaseUrl;
 use crate::config::values::Bytes;
+use crate::config::values::HostOrUrl;
 use crate::config::values::Secret;
 use crate::config::values::Site;
 use crate::config::values::Value;
@@ -82,6 +83,8 @@ settings! {
     api_key_file: Option<PathBuf> = "api_key_file" [] "";
     /// API key encrypted by AWS KMS, in base64.
     kms_api_key: Option<Secret> = "kms_api_key" ["DD_API_KEY_KMS_ENCRYPTED"] "";
+    /// Application key, for those requests that are passed on and want one.
+    app_key: Option<Secret> = "app_key" [] "";
     /// Datadog site that takes the data.
     site: Site = "site" [] "datadoghq.com";
     /// Intake for metrics in place of the site's.
@@ -122,6 +125,35 @@ settings! {
     receiver_timeout: Duration = "apm_config.receiver_timeout" ["DD_APM_RECEIVER_TIMEOUT"] "5";
     /// Intake for traces in place of the site's.
     apm_dd_url: Option<BaseUrl> = "apm_config.apm_dd_url" ["DD_APM_DD_URL"] "";
+    /// Intake for profiles in place of the site's, with or without its path.
+    profiling_dd_url: Option<BaseUrl> = "apm_config.profiling_dd_url" ["DD_APM_PROFILING_DD_URL"] "";
+    /// Pass on what tracers tell of themselves.
+    telemetry_enabled: bool = "apm_config.telemetry.enabled" ["DD_APM_TELEMETRY_ENABLED"] "true";
+    /// Intake for that in place of the site's.
+    telemetry_dd_url: Option<BaseUrl> = "apm_config.telemetry.dd_url" ["DD_APM_TELEMETRY_DD_URL"] "";
+    /// Intake for snapshots of the debugger that come as logs, in place of the site's.
+    debugger_dd_url: Option<BaseUrl> = "apm_config.debugger_dd_url" ["DD_APM_DEBUGGER_DD_URL"] "";
+    /// Intake for other snapshots and the debugger's state, in place of the site's.
+    debugger_diagnostics_dd_url: Option<BaseUrl> =
+        "apm_config.debugger_diagnostics_dd_url" ["DD_APM_DEBUGGER_DIAGNOSTICS_DD_URL"] "";
+    /// Intake for the debugger's symbols in place of the site's.
+    symdb_dd_url: Option<BaseUrl> = "apm_config.symdb_dd_url" ["DD_APM_SYMDB_DD_URL"] "";
+    /// Pass on requests for the event platform.
+    evp_enabled: bool = "evp_proxy_config.enabled" [] "true";
+    /// Host in place of the site, below which the event platform's hosts are; or, with a scheme, one address for all of it.
+    evp_dd_url: Option<HostOrUrl> = "evp_proxy_config.dd_url" [] "";
+    /// Application key for requests that want one, in place of `app_key`.
+    evp_app_key: Option<Secret> = "evp_proxy_config.app_key" [] "";
+    /// Largest request for the event platform.
+    evp_max_payload_size: Bytes = "evp_proxy_config.max_payload_size" [] "10MiB";
+    /// Longest time for a request to the event platform.
+    evp_receiver_timeout: Duration = "evp_proxy_config.receiver_timeout" [] "30";
+    /// Pass on OpenLineage events.
+    lineage_enabled: bool = "ol_proxy_config.enabled" [] "true";
+    /// Host in place of the site for OpenLineage events; or, with a scheme, their intake.
+    lineage_dd_url: Option<HostOrUrl> = "ol_proxy_config.dd_url" [] "";
+    /// Version of the API that OpenLineage events are sent with; below 2 none is named.
+    lineage_api_version: u32 = "ol_proxy_config.api_version" [] "2";
     /// Environment of spans that name none, in place of `env`.
     apm_env: Option<String> = "apm_config.env" ["DD_APM_ENV"] "";
     /// Traces whose root's resource matches one of these patterns do not go on.

@@ -328,6 +328,39 @@ impl Value for BaseUrl {
     }
 }
 
+/// A host to put names before, or a whole address: what has a scheme is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostOrUrl {
+    /// Without scheme and path.
+    Host(String),
+    /// With its scheme.
+    Url(BaseUrl),
+}
+
+impl Value for HostOrUrl {
+    const QUOTABLE: bool = false;
+
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        if raw.text()?.contains("://") {
+            return BaseUrl::parse(raw).map(HostOrUrl::Url);
+        }
+        let url = BaseUrl::parse(raw)?;
+        let host = url.as_str().trim_start_matches("https://");
+        if host.contains('/') {
+            Err(Expected("a host, or an address with its scheme"))
+        } else {
+            Ok(HostOrUrl::Host(host.to_owned()))
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            HostOrUrl::Host(host) => host.clone(),
+            HostOrUrl::Url(url) => url.show(),
+        }
+    }
+}
+
 /// A pair that is none is left out and remarked on; the others stay.
 impl Value for Tags {
     fn parse(raw: &Raw) -> Result<Self, Expected> {

@@ -14,6 +14,7 @@ mod json_text;
 pub mod lambda_api;
 mod log_record;
 pub mod msgpack;
+pub mod proxied;
 mod time;
 pub mod traces;
 pub mod traces_json;

@@ -16,6 +16,7 @@ use crate::model::api_key::ApiKey;
 use crate::model::api_key::KeyHandle;
 use crate::model::api_key::KeyState;
 use crate::spool::Body;
+use crate::spool::Kind;
 use crate::spool::Pause;
 use crate::spool::Queue;
 use crate::spool::Taken;
@@ -217,9 +218,16 @@ fn write_locally(sink: &mut LocalSink, body: &Body) -> Verdict {
 }
 
 fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, remarks: &mut Remarks) -> Verdict {
-    let mut headers: Vec<(&str, &str)> = body.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    headers.push(("DD-API-KEY", key.expose()));
-    let url = format!("{}{}", intake.base, body.kind.path());
+    let mut headers: Vec<(&str, &str)> = body.headers.iter().map(|(name, value)| (name.as_ref(), value.as_str())).collect();
+    let bearer;
+    match body.kind {
+        Kind::Lineage => {
+            bearer = key.bearer();
+            headers.push(("Authorization", &bearer));
+        }
+        _ => headers.push(("DD-API-KEY", key.expose())),
+    }
+    let url = body.address.clone().unwrap_or_else(|| format!("{}{}", intake.base, body.kind.path()));
     let request = Request {
         method: "POST",
         url: &url,
@@ -241,11 +249,15 @@ fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, r
             Outcome::NoAnswer
         }
     };
-    let verdict = judge(outcome);
-    if verdict == Verdict::HoldForKey {
-        intake.key.refuse(key);
+    match judge(outcome) {
+        // An account may lack a product; that says nothing of the key, which all others need.
+        Verdict::HoldForKey if body.address.is_some() => Verdict::Discard(Reason::Refused),
+        Verdict::HoldForKey => {
+            intake.key.refuse(key);
+            Verdict::HoldForKey
+        }
+        verdict => verdict,
     }
-    verdict
 }
 
 /// One remark in ten seconds, so that an outage does not fill a log.

@@ -30,6 +30,8 @@ pub struct Info<'a> {
     pub span_kinds: &'a [&'a str],
     /// What the user has set.
     pub in_force: InForce<'a>,
+    /// Headers that pass through the proxy of the event platform.
+    pub evp_headers: &'a [&'a str],
 }
 
 /// Settings that tracers may heed, or people look up.
@@ -101,6 +103,7 @@ pub fn info(info: &Info<'_>) -> String {
         "span_meta_structs": true,
         "long_running_spans": true,
         "span_events": true,
+        "evp_proxy_allowed_headers": info.evp_headers,
         "config": {
             "default_env": info.default_env,
             "target_tps": info.in_force.target_tps,

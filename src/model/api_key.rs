@@ -47,6 +47,11 @@ impl ApiKey {
         &self.0
     }
 
+    /// The value of an `Authorization` header that carries the key.
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
+    }
+
     /// Whether it looks like every key that Datadog hands out. Others are used all the same, after a warning.
     pub fn has_usual_form(&self) -> bool {
         self.0.len() == 32 && self.0.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -4,6 +4,7 @@
 pub mod logs;
 mod msgpack;
 pub mod protobuf;
+pub mod proxied;
 pub mod stats;
 pub mod traces;
 
@@ -57,13 +58,22 @@ impl Out {
     /// Writes the records of one body, all of them in one write.
     pub fn write(&mut self, format: Format, gzipped: bool, body: &[u8]) -> io::Result<()> {
         let lines = lines(format, gzipped, body).map_err(io::Error::other)?;
+        self.put(format.file_name(), &lines)
+    }
+
+    /// Writes one record.
+    pub fn write_record(&mut self, file_name: &str, record: &Value) -> io::Result<()> {
+        self.put(file_name, format!("{record}\n").as_bytes())
+    }
+
+    fn put(&mut self, file_name: &str, lines: &[u8]) -> io::Result<()> {
         match self {
             Out::Stdout => {
                 let mut out = io::stdout().lock();
-                out.write_all(&lines)?;
+                out.write_all(lines)?;
                 out.flush()
             }
-            Out::Folder(folder) => append(&folder.join(format.file_name()), &lines),
+            Out::Folder(folder) => append(&folder.join(file_name), lines),
         }
     }
 }

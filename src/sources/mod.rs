@@ -6,6 +6,7 @@ pub mod http;
 pub mod lambda_api;
 pub mod lambda_http;
 pub mod trace_http;
+pub mod trace_proxy;
 pub mod unix_socket;
 
 use crate::model::invocation::Event;

@@ -2,7 +2,8 @@
 //!
 //! A request is decoded in its connection's thread, so that a malformed one can be answered 400, and handed to the traces pipeline.
 //! Statistics that a tracer has computed go the same way. It is answered 200 as soon as the pipeline's inbox has it. Without memory or room it is answered 429, or, to tracers that do not
-//! know that, 200 with the payload dropped and counted, as the reference agent does.
+//! know that, 200 with the payload dropped and counted, as the reference agent does. Requests for other products pass through
+//! `trace_proxy`.
 
 use crate::decode::DecodeError;
 use crate::decode::client_stats;
@@ -16,6 +17,7 @@ use crate::sources::http::Head;
 use crate::sources::http::Headers;
 use crate::sources::http::Request;
 use crate::sources::http::Response;
+use crate::sources::trace_proxy::Proxies;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Inbox;
 use crate::sys::inbox::Parcel;
@@ -63,6 +65,7 @@ pub struct TraceHandler {
     info: String,
     /// Hash of `info`: tracers read it again when this changes.
     state: String,
+    proxies: Option<Proxies>,
 }
 
 /// Bounds in bytes.
@@ -85,7 +88,26 @@ impl TraceHandler {
         info: String,
         state: String,
     ) -> TraceHandler {
-        TraceHandler { inbox, ledger, rates, clock, limits, decoded: Budget::new(limits.decoded_bytes_max), info, state }
+        TraceHandler {
+            inbox,
+            ledger,
+            rates,
+            clock,
+            limits,
+            decoded: Budget::new(limits.decoded_bytes_max),
+            info,
+            state,
+            proxies: None,
+        }
+    }
+
+    /// One that passes on what `proxies` serve, too.
+    pub fn with_proxies(self, proxies: Proxies) -> TraceHandler {
+        TraceHandler { proxies: Some(proxies), ..self }
+    }
+
+    fn proxies_for(&self, path: &str) -> Option<&Proxies> {
+        self.proxies.as_ref().filter(|proxies| proxies.serves(path))
     }
 
     fn traces(&self, request: Request) -> Response {
@@ -193,6 +215,9 @@ impl TraceHandler {
 
 impl Handler for TraceHandler {
     fn admit(&self, head: &Head) -> Result<usize, Response> {
+        if let Some(admitted) = self.proxies.as_ref().and_then(|proxies| proxies.admit(head)) {
+            return admitted.map_err(|answer| self.signed(answer));
+        }
         match head.path.as_str() {
             "/info" => Ok(self.limits.request_bytes_max),
             path if ENDPOINTS.contains(&path) || UNLISTED.contains(&path) => Ok(self.limits.request_bytes_max),
@@ -201,10 +226,16 @@ impl Handler for TraceHandler {
     }
 
     fn overloaded(&self, head: &Head) -> Response {
+        if let Some(proxies) = self.proxies_for(&head.path) {
+            return self.signed(proxies.overloaded());
+        }
         self.overloaded_answer(&head.path, &head.headers)
     }
 
     fn answer(&self, request: Request) -> Response {
+        if let Some(proxies) = self.proxies_for(&request.path) {
+            return self.signed(proxies.answer(request));
+        }
         match request.path.as_str() {
             "/info" => Response::new(200, "application/json", self.info.clone()),
             path if path.ends_with("/services") => self.accepted(path, &request.headers),

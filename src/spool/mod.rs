@@ -9,6 +9,7 @@ pub mod state;
 use crate::sys::clock::Clock;
 use crate::sys::ledger::Claim;
 use crate::sys::ledger::Reason;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Condvar;
@@ -29,6 +30,10 @@ pub enum Kind {
     Logs,
     /// `StatsPayload` msgpack.
     Stats,
+    /// A client's request, passed on as it came to an address of its own.
+    Proxied,
+    /// The same with an OpenLineage event, whose intake wants the key as a bearer's token.
+    Lineage,
 }
 
 impl Kind {
@@ -38,6 +43,7 @@ impl Kind {
             Kind::Traces => "/api/v0.2/traces",
             Kind::Logs => "/api/v2/logs",
             Kind::Stats => "/api/v0.2/stats",
+            Kind::Proxied | Kind::Lineage => "", // the body has its address
         }
     }
 }
@@ -47,10 +53,12 @@ impl Kind {
 pub struct Body {
     /// Where it goes.
     pub kind: Kind,
+    /// The whole address of a body that does not go where others of its kind go.
+    pub address: Option<String>,
     /// As it is sent.
     pub bytes: Vec<u8>,
     /// Headers that belong to the body: type, encoding, languages.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<(Cow<'static, str>, String)>,
     /// The records that it settles.
     pub claim: Claim,
     /// How often it was tried.
@@ -61,7 +69,14 @@ pub struct Body {
 impl Body {
     /// A body that has not been tried.
     pub fn new(kind: Kind, bytes: Vec<u8>, headers: Vec<(&'static str, String)>, claim: Claim) -> Body {
-        Body { kind, bytes, headers, claim, attempts: 0, sequence: 0 }
+        let headers = headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect();
+        Body { kind, address: None, bytes, headers, claim, attempts: 0, sequence: 0 }
+    }
+
+    /// A client's request that is to go to `address` as it came.
+    pub fn passed_on(kind: Kind, address: String, headers: Vec<(String, String)>, bytes: Vec<u8>, claim: Claim) -> Body {
+        let headers = headers.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect();
+        Body { kind, address: Some(address), bytes, headers, claim, attempts: 0, sequence: 0 }
     }
 }
 
@@ -89,6 +104,15 @@ impl Room {
     pub fn new(limit: usize) -> Arc<Room> {
         Arc::new(Room { limit, taken: AtomicUsize::new(0) })
     }
+}
+
+/// What of the room one queue may take from those that can be told to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// Bodies that wait.
+    pub bodies_max: usize,
+    /// Their bytes.
+    pub bytes_max: usize,
 }
 
 /// Bodies in the order in which they came.
@@ -151,7 +175,7 @@ impl Queue {
     }
 
     /// Puts `body` at the end. When there is no room the oldest go or the caller waits; a body larger than all the room is dropped.
-    pub fn push(&self, mut body: Body) {
+    pub fn push(&self, body: Body) {
         let bytes = body.bytes.len();
         if self.room.limit < bytes {
             return body.claim.drop_all(Reason::TooLarge);
@@ -172,6 +196,24 @@ impl Queue {
             }
         }
         self.room.taken.fetch_add(bytes, Relaxed);
+        self.append(state, body);
+    }
+
+    /// Puts `body` at the end if there is room at once and `share` is not used up; otherwise gives it back, with nothing dropped.
+    pub fn offer(&self, body: Body, share: Share) -> Result<(), Body> {
+        let bytes = body.bytes.len();
+        let state = self.lock();
+        let waiting: usize = state.waiting.iter().map(|body| body.bytes.len()).sum();
+        let fits = waiting + bytes <= share.bytes_max && state.waiting.len() < share.bodies_max;
+        let taken = |taken: usize| Some(taken + bytes).filter(|taken| *taken <= self.room.limit);
+        if !fits || state.closed_by.is_some() || self.room.taken.fetch_update(Relaxed, Relaxed, taken).is_err() {
+            return Err(body);
+        }
+        self.append(state, body);
+        Ok(())
+    }
+
+    fn append(&self, mut state: MutexGuard<'_, State>, mut body: Body) {
         body.sequence = state.next_sequence;
         state.next_sequence += 1;
         state.waiting.push_back(body);
@@ -340,6 +382,27 @@ mod tests {
         assert_eq!(room.taken.load(Relaxed), 6);
         queue.drop_rest(Reason::Shutdown);
         assert!(ledger.snapshot().is_quiet() && ledger.snapshot().is_balanced());
+    }
+
+    #[test]
+    fn an_offer_is_given_back_when_the_share_or_the_room_is_used_up() {
+        let (ledger, queue, room) = queue(10, WhenFull::DropOldest);
+        let share = Share { bodies_max: 2, bytes_max: 5 };
+        let offer = |bytes| queue.offer(body(&ledger, bytes), share).map_err(|body| body.claim.refuse()).is_ok();
+        assert!(!offer(6));
+        assert!(offer(4) && !offer(2), "more bytes than its share");
+        assert!(offer(1) && !offer(0), "more bodies than its share");
+        let first = take(&queue).unwrap();
+        queue.push(body(&ledger, 4));
+        let more = queue.offer(body(&ledger, 2), Share { bodies_max: 9, bytes_max: 99 });
+        more.unwrap_err().claim.refuse();
+        assert_eq!(room.taken.load(Relaxed), 9, "what is in flight takes room too");
+        queue.settled(first.bytes.len());
+        first.claim.sent();
+        queue.close(far());
+        assert!(!offer(0), "closed");
+        queue.drop_rest(Reason::Shutdown);
+        assert!(ledger.snapshot().to_string().contains("accepted=3 restored=0 sent=1 memory=0 spool=0 dropped=2 shutdown=2"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod hands;
 mod lambda;
 mod parts;
 mod plan;
+mod proxies;
 mod receiver;
 mod state;
 
@@ -33,6 +34,9 @@ use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
 use crate::sources::http::Refusal;
 use crate::sources::http::tiny;
+use crate::sources::trace_proxy::Direct;
+use crate::sources::trace_proxy::Proxies;
+use crate::spool::Kind;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
 use crate::startup::parts::Pipelines;
@@ -50,6 +54,8 @@ use crate::sys::ledger::Ledger;
 use crate::sys::logger;
 use crate::sys::logger::Form;
 use crate::sys::memory::Budget;
+use crate::sys::net::Client;
+use crate::sys::net::Reuse;
 use crate::sys::random::Random;
 use crate::sys::signals;
 use std::ffi::OsString;
@@ -124,7 +130,12 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let servers =
         Servers { config, place, memory, budget: &ingest, ledger: &ledger, rates, clock, events: &events_tx, exits: &exits_tx };
     let communication = servers.communication(&deliver)?;
-    let trace_agent = servers.trace_agent(&pipelines);
+    let relay = Client::new(Reuse::KeepAlive);
+    let proxies = proxies::settings(config, place, &aws, &hostname, memory);
+    let direct = (place == Place::Edge && args.out.is_none())
+        .then(|| Direct::new(relay.clone(), key.clone(), config.forwarder_timeout, memory.profile));
+    let proxies = Proxies::new(proxies, direct, deliver.queue(Kind::Proxied), Arc::clone(&ledger), clock);
+    let trace_agent = servers.trace_agent(&pipelines, proxies);
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));
 
     // Step 6: the invocation loop.
@@ -148,7 +159,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
-    let running = Running { communication, trace_agent, gate, events, main_loop, pipelines, deliver, state };
+    let running = Running { communication, trace_agent, relay, gate, events, main_loop, pipelines, deliver, state };
     shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), clock);
     Ok(close_books(&ledger, &stop, place))
 }
@@ -157,6 +168,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 struct Running {
     communication: Option<tiny::Server>,
     trace_agent: Option<TraceAgent>,
+    /// By which requests of tracers are passed on directly.
+    relay: Client,
     gate: Gate,
     events: Receiver<MainEvent>,
     main_loop: MainLoop,
@@ -168,7 +181,7 @@ struct Running {
 /// Sources close, what they accepted is drained, pipelines empty, posters post until the end of `time`. Each station leaves time for
 /// those behind it.
 fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
-    let Running { communication, trace_agent, gate, events, mut main_loop, pipelines, deliver, state } = running;
+    let Running { communication, trace_agent, relay, gate, events, mut main_loop, pipelines, deliver, state } = running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
@@ -180,6 +193,7 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
         tell_refused("traces", &server.refusals().all());
         server.stop(a_quarter);
     }
+    relay.interrupt(); // whoever still waits for an intake is told so
     gate.close(|| main_loop.drain(&events, a_half));
     main_loop.drain(&events, a_half);
     let remembered = main_loop.finish(a_half);

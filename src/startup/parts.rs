@@ -18,6 +18,7 @@ use crate::model::rates::RatesHandle;
 use crate::model::traces_item::TracesItem;
 use crate::out::Format;
 use crate::out::Out;
+use crate::out::proxied;
 use crate::pipeline::Pipeline;
 use crate::pipeline::logs;
 use crate::pipeline::logs::LogsItem;
@@ -31,6 +32,7 @@ use crate::sources::lambda_http::LambdaHandler;
 use crate::sources::lambda_http::OnFlush;
 use crate::sources::trace_http;
 use crate::sources::trace_http::TraceHandler;
+use crate::sources::trace_proxy::Proxies;
 use crate::sources::unix_socket::SocketFile;
 use crate::spool::Body;
 use crate::spool::FlushUntil;
@@ -72,6 +74,7 @@ pub struct Deliver {
     traces: Poster,
     stats: Poster,
     logs: Poster,
+    proxied: Poster,
 }
 
 impl Deliver {
@@ -102,6 +105,7 @@ impl Deliver {
             traces: poster("post-traces", base(&config.apm_dd_url, "trace.agent"))?,
             stats: poster("post-stats", base(&config.apm_dd_url, "trace.agent"))?,
             logs: poster("post-logs", base(&config.logs_dd_url, "http-intake.logs"))?,
+            proxied: poster("post-proxied", String::new())?,
         })
     }
 
@@ -111,13 +115,14 @@ impl Deliver {
             Kind::Traces => &self.traces,
             Kind::Stats => &self.stats,
             Kind::Logs => &self.logs,
+            Kind::Proxied | Kind::Lineage => &self.proxied,
         };
         Arc::clone(poster.queue())
     }
 
     /// All queues.
-    pub fn queues(&self) -> [Arc<Queue>; 3] {
-        [&self.traces, &self.stats, &self.logs].map(|poster| Arc::clone(poster.queue()))
+    pub fn queues(&self) -> [Arc<Queue>; 4] {
+        [&self.traces, &self.stats, &self.logs, &self.proxied].map(|poster| Arc::clone(poster.queue()))
     }
 
     /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
@@ -132,7 +137,7 @@ impl Deliver {
         for queue in self.queues() {
             queue.close(by);
         }
-        for poster in [self.logs, self.traces, self.stats] {
+        for poster in [self.logs, self.traces, self.stats, self.proxied] {
             poster.finish(clock, by);
         }
     }
@@ -154,8 +159,13 @@ fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
             Kind::Traces => Format::Traces,
             Kind::Logs => Format::Logs,
             Kind::Stats => Format::Stats,
+            Kind::Proxied | Kind::Lineage => {
+                let headers = body.headers.iter().map(|(name, value)| (name.as_ref(), value.as_str()));
+                let record = proxied::record(body.address.as_deref().unwrap_or_default(), headers, &body.bytes);
+                return out.write_record("proxied.ndjson", &record);
+            }
         };
-        let gzipped = body.headers.iter().any(|(name, _)| *name == "Content-Encoding");
+        let gzipped = body.headers.iter().any(|(name, _)| name == "Content-Encoding");
         out.write(format, gzipped, &body.bytes)
     }))
 }
@@ -255,7 +265,7 @@ impl Servers<'_> {
     }
 
     /// The server for tracers. Without its port, its socket or both the rest goes on.
-    pub fn trace_agent(&self, pipelines: &Pipelines) -> Option<TraceAgent> {
+    pub fn trace_agent(&self, pipelines: &Pipelines, proxies: Proxies) -> Option<TraceAgent> {
         if !self.config.apm_enabled {
             return None;
         }
@@ -264,7 +274,7 @@ impl Servers<'_> {
             return None;
         }
         let info = info::info(&info::Info {
-            endpoints: &trace_http::ENDPOINTS,
+            endpoints: &trace_http::ENDPOINTS.into_iter().chain(proxies.listed()).collect::<Vec<_>>(),
             default_env: plan::default_env(self.config),
             receiver_port: doors.address().map_or(0, |address| address.port()),
             receiver_socket: &doors.path().map(|path| path.display().to_string()).unwrap_or_default(),
@@ -276,10 +286,12 @@ impl Servers<'_> {
             peer_tags: &plan::peer_tags(self.config),
             span_kinds: plan::span_kinds(self.config),
             in_force: description::in_force(self.config),
+            evp_headers: proxies.evp_headers(),
         });
         let state = sha256_hex(info.as_bytes());
         let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
-        let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state);
+        let handler =
+            TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state).with_proxies(proxies);
         let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
         let started = TraceAgent::start(doors, service, self.exits);
         started.inspect_err(|err| log::error!("the trace agent cannot start: {err}; the rest goes on")).ok()

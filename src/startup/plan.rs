@@ -64,6 +64,8 @@ pub struct Memory {
     pub spool: usize,
     /// One request: small enough that it does not wait for all others.
     pub request: usize,
+    /// One profile, which may be larger than other requests.
+    pub profile: usize,
     /// One body before compression.
     pub body: usize,
     /// Open buckets of statistics.
@@ -72,6 +74,9 @@ pub struct Memory {
 
 /// The largest request the reference agent takes.
 const REQUEST_BYTES_MAX: usize = 25 * 1024 * 1024;
+
+/// The largest profile it takes.
+const PROFILE_BYTES_MAX: usize = 50 * 1024 * 1024;
 
 /// With less, one log line of the longest kind would not fit beside what is being worked on.
 pub const MEMORY_MIN: usize = 8 * 1024 * 1024;
@@ -85,6 +90,7 @@ impl Memory {
             decoded: sixteenths(5),
             spool: sixteenths(3),
             request: sixteenths(3).min(REQUEST_BYTES_MAX),
+            profile: sixteenths(3).min(PROFILE_BYTES_MAX),
             body: sixteenths(3).min(encode_logs::BODY_BYTES_MAX),
             stats: sixteenths(1),
         }
@@ -405,7 +411,7 @@ pub fn receiver_socket(config: &Config, is_folder: impl Fn(&Path) -> bool) -> Op
 /// Limits of the trace agent's port.
 pub fn trace_http(config: &Config, memory: Memory) -> http::Limits {
     http::Limits {
-        body_bytes_max: memory.request,
+        body_bytes_max: memory.profile,
         header_time: at_least_a_moment(config.receiver_timeout),
         body_time: at_least_a_moment(config.receiver_timeout),
         ..http::Limits::default()
@@ -452,7 +458,7 @@ mod tests {
             let memory = Memory::of(max_memory);
             let Memory { ingest, decoded, spool, stats, .. } = memory;
             assert!(ingest + decoded + spool + stats <= max_memory / 16 * 13);
-            assert!(memory.request < memory.ingest && memory.body <= memory.spool);
+            assert!(memory.request <= memory.profile && memory.profile < memory.ingest && memory.body <= memory.spool);
             assert!(crate::process::logs::MESSAGE_BYTES_MAX < memory.body);
         }
     }

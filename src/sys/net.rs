@@ -124,7 +124,7 @@ impl Client {
     pub fn send(&self, request: &Request<'_>) -> Result<Answer, NetError> {
         let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
         for (name, value) in request.headers {
-            builder = builder.header(*name, *value);
+            builder = builder.header(*name, value.as_bytes()); // as bytes, since as text only ASCII would do
         }
         let mut answer = match request.body {
             [] if matches!(request.method, "GET" | "DELETE" | "HEAD") => {

@@ -156,6 +156,7 @@ class Setup:
         (folder / "state").mkdir(exist_ok=True)
         if intake:
             env |= {"DD_API_KEY": API_KEY, "DD_APM_DD_URL": intake.url, "DD_LOGS_CONFIG_LOGS_DD_URL": intake.url}
+            env["DD_APM_TELEMETRY_DD_URL"] = intake.url  # which tracers send unasked
         if not self.namespaced:
             env |= {"DD_COMMUNICATION_PORT": "0", "DD_APM_RECEIVER_PORT": "0"}
         return env | more

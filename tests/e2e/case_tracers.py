@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from agent import API_KEY, HOSTNAME, Agent, Setup, run_client
+from case_proxies import check_telemetry
 from checks import check, equal
 from compare import compare
 from fake_intake import FakeIntake
@@ -11,7 +12,7 @@ CLIENTS = Path(__file__).parent / "clients"
 
 # The only settings: the three names that every documented set-up gives. Start-up logs, telemetry, runtime
 # metrics, remote configuration and their requests stay on as they are by default; what the agent does not
-# serve yet it answers with 404, which a tracer must survive.
+# serve it answers with 404, which a tracer must survive.
 NAMES = {"DD_SERVICE": "shop", "DD_ENV": "e2e", "DD_VERSION": "1.2.3"}
 
 
@@ -36,7 +37,8 @@ def _tracer(setup, name, command, language, env):
         intake.require_no_faults()
         summary = compare(truth, intake.chunks())
         _check_envelopes(intake, language)
-        ledger.require_delivered(traces=len(intake.spans()), stats=len(intake.groups()))
+        check_telemetry(intake, language)
+        ledger.require_delivered(proxied=len(intake.passed_on), traces=len(intake.spans()), stats=len(intake.groups()))
         top_level = sum(1 for span in intake.spans() if span.metrics.get("_top_level") == 1)
         equal(sum(group["TopLevelHits"] for group in intake.groups()), top_level, "hits of top-level spans")
         counted = "by the tracer" if any(payload["ClientComputed"] for payload in intake.stats) else "by the agent"

@@ -13,6 +13,10 @@ from checks import Failed, check, wait_until
 from fake_http import Answer, FakeServer
 
 TRACES, LOGS, STATS = "/api/v0.2/traces", "/api/v2/logs", "/api/v0.2/stats"
+# What the agent passes on as it came; bodies are the products' own business.
+PASSED_ON = {
+    "/api/v2/apmtelemetry", "/api/v2/profile", "/api/v0.1/pipeline_stats", "/api/intake/llm-obs/v2/eval-metric",
+}
 STATS_KEYS = "AgentHostname AgentEnv Stats AgentVersion ClientComputed SplitPayload".split()
 INFLATE = {
     "": bytes,
@@ -34,18 +38,29 @@ class Post:
     logs: list = field(default_factory=list)
 
 
+@dataclass
+class PassedOn:
+    """A tracer's request as it came through the agent."""
+
+    path: str
+    headers: dict
+    body: bytes
+
+
 class FakeIntake(FakeServer):
     """Takes traces, logs and statistics. `faults` collects what a real intake would refuse; a good run leaves it empty."""
 
     def __init__(self, api_key, *answers):
         self.api_key, self.answers = api_key, list(answers)
-        self.posts, self.faults, self.stats = [], [], []
+        self.posts, self.faults, self.stats, self.passed_on = [], [], [], []
         super().__init__()
         self.url = f"http://{self.address}"
 
     def handle(self, method, path, headers, body):
         if path == STATS:
             return self._take_stats(method, path, headers, body)
+        if path.split("?")[0] in PASSED_ON:
+            return self._take_passed_on(method, path, headers, body)
         try:
             post = self._read(method, path, headers, body)
         except Exception as err:  # whatever the decoders raise is the agent's fault, and told to it as 400
@@ -86,6 +101,17 @@ class FakeIntake(FakeServer):
         with self.changed:
             self.stats.append(payload)
         return Answer(202, b"{}")
+
+    def _take_passed_on(self, method, path, headers, body):
+        """These, too, come beside what a case scripts answers for."""
+        keys = headers.get_all("DD-Api-Key")
+        if method != "POST" or keys != [self.api_key]:
+            self.faults.append(f"{method} {path}: wrong method or DD-Api-Key")
+            return Answer(403)
+        with self.changed:
+            self.passed_on.append(PassedOn(path, {name.lower(): value for name, value in headers.items()}, body))
+            self.changed.notify_all()
+        return Answer(202, b"{}", {"Content-Type": "application/json"})
 
     def groups(self):
         """Each group of statistics."""

@@ -10,12 +10,13 @@ import self_test
 from agent import Setup
 from case_lambda import lambda_run
 from case_ledger import ledger
+from case_proxies import python_products
 from case_socket import python_socket
 from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
 from checks import Failed
 
-CASES = [python_tracer, node_tracer, python_socket, stdin_run, lambda_run, ledger]
+CASES = [python_tracer, node_tracer, python_socket, python_products, stdin_run, lambda_run, ledger]
 
 
 def main(arguments):

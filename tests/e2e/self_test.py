@@ -111,7 +111,7 @@ def ledger_is_read_and_recomputed():
     read.require_delivered(logs=4)
     equal(read.signals["traces"]["refused"], 2, "reason")
     _fails(lambda: read.require_delivered(traces=7))
-    _fails(lambda: read.require_delivered(metrics=0))
+    _fails(lambda: read.require_delivered(metrics=1))
     _fails(lambda: Ledger(line.replace("sent=7", "sent=6")).require_balanced())
     _fails(lambda: Ledger(line.replace("balanced lost=0", "UNBALANCED")).require_balanced())
     return "signals, reasons, a wrong sum, UNBALANCED"

@@ -42,6 +42,16 @@ impl Headers {
         }
     }
 
+    /// Name and value of each line, in order; none of what tiny_http parsed.
+    pub fn lines(&self) -> Vec<(&str, &str)> {
+        match &self.source {
+            Source::Lines { text, lines } => {
+                lines.iter().map(|(name, value)| (&text[name.clone()], &text[value.clone()])).collect()
+            }
+            Source::Tiny(_) => Vec::new(),
+        }
+    }
+
     /// Every value of `name`, in order.
     pub(super) fn all(&self, name: &str) -> Vec<Cow<'_, str>> {
         match &self.source {
