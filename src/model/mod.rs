@@ -4,6 +4,8 @@
 pub mod api_key;
 pub mod invocation;
 pub mod log_line;
+pub mod metric;
+pub mod metrics_item;
 pub mod stats;
 pub mod tags;
 pub mod texts;
