@@ -29,6 +29,14 @@ pub enum Kind {
     Logs,
     /// `StatsPayload` msgpack.
     Stats,
+    /// `MetricPayload` protobuf.
+    Series,
+    /// `SketchPayload` protobuf.
+    Sketches,
+    /// One JSON object, an event.
+    Event,
+    /// JSON array of results of service checks.
+    Checks,
 }
 
 impl Kind {
@@ -38,6 +46,10 @@ impl Kind {
             Kind::Traces => "/api/v0.2/traces",
             Kind::Logs => "/api/v2/logs",
             Kind::Stats => "/api/v0.2/stats",
+            Kind::Series => "/api/v2/series",
+            Kind::Sketches => "/api/beta/sketches",
+            Kind::Event => "/api/v1/events",
+            Kind::Checks => "/api/v1/check_run",
         }
     }
 }

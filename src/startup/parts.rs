@@ -66,6 +66,7 @@ pub struct Deliver {
     traces: Poster,
     stats: Poster,
     logs: Poster,
+    metrics: Poster,
 }
 
 impl Deliver {
@@ -96,6 +97,7 @@ impl Deliver {
             traces: poster("post-traces", base(&config.apm_dd_url, "trace.agent"))?,
             stats: poster("post-stats", base(&config.apm_dd_url, "trace.agent"))?,
             logs: poster("post-logs", base(&config.logs_dd_url, "http-intake.logs"))?,
+            metrics: poster("post-metrics", base(&config.dd_url, "api"))?,
         })
     }
 
@@ -105,13 +107,14 @@ impl Deliver {
             Kind::Traces => &self.traces,
             Kind::Stats => &self.stats,
             Kind::Logs => &self.logs,
+            Kind::Series | Kind::Sketches | Kind::Event | Kind::Checks => &self.metrics,
         };
         Arc::clone(poster.queue())
     }
 
     /// All queues.
-    pub fn queues(&self) -> [Arc<Queue>; 3] {
-        [&self.traces, &self.stats, &self.logs].map(|poster| Arc::clone(poster.queue()))
+    pub fn queues(&self) -> [Arc<Queue>; 4] {
+        [&self.traces, &self.stats, &self.logs, &self.metrics].map(|poster| Arc::clone(poster.queue()))
     }
 
     /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
@@ -126,7 +129,7 @@ impl Deliver {
         for queue in self.queues() {
             queue.close(by);
         }
-        for poster in [self.logs, self.traces, self.stats] {
+        for poster in [self.logs, self.traces, self.stats, self.metrics] {
             poster.finish(clock, by);
         }
     }
@@ -148,6 +151,10 @@ fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
             Kind::Traces => Format::Traces,
             Kind::Logs => Format::Logs,
             Kind::Stats => Format::Stats,
+            Kind::Series => Format::Series,
+            Kind::Sketches => Format::Sketches,
+            Kind::Event => Format::Event,
+            Kind::Checks => Format::Checks,
         };
         let gzipped = body.headers.iter().any(|(name, _)| *name == "Content-Encoding");
         out.write(format, gzipped, &body.bytes)

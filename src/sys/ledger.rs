@@ -63,6 +63,8 @@ pub enum Reason {
     Filtered,
     /// Broken in a way that only this record suffers from.
     Malformed,
+    /// Of a context beyond the limit; the oldest contexts stay.
+    ContextLimit,
     /// Still waiting when the shutdown's deadline came.
     Shutdown,
     /// No key will come to send it with.
@@ -75,13 +77,14 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the printed ledger.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::InboxFull,
         Reason::SpoolFull,
         Reason::TooLarge,
         Reason::Refused,
         Reason::Filtered,
         Reason::Malformed,
+        Reason::ContextLimit,
         Reason::Shutdown,
         Reason::NoKey,
         Reason::OutputClosed,
@@ -97,6 +100,7 @@ impl Reason {
             Reason::Refused => "refused",
             Reason::Filtered => "filtered",
             Reason::Malformed => "malformed",
+            Reason::ContextLimit => "context_limit",
             Reason::Shutdown => "shutdown",
             Reason::NoKey => "no_key",
             Reason::OutputClosed => "output_closed",
