@@ -1,11 +1,15 @@
 //! Threads that receive. A source decodes what it gets, has it counted in, and hands it on; it waits or tells its client when
 //! there is no room.
 
+pub mod dogstatsd;
 pub mod events;
 pub mod http;
 pub mod lambda_api;
 pub mod lambda_http;
 pub mod trace_http;
+
+mod connections;
+mod socket;
 
 use crate::model::invocation::Event;
 use crate::model::invocation::Telemetry;

@@ -35,7 +35,8 @@ pub fn hands(
     clock: Clock,
     reload: Box<dyn FnMut()>,
 ) -> Hands {
-    let (traces, logs, queues) = (pipelines.traces.inbox(), pipelines.logs.inbox(), deliver.queues());
+    let (traces, logs, metrics) = (pipelines.traces.inbox(), pipelines.logs.inbox(), pipelines.metrics.inbox());
+    let queues = deliver.queues();
     let (span_inbox, telemetry_inbox, invoked_inbox) = (traces.clone(), logs.clone(), logs.clone());
     let (span_ledger, report_ledger, budget) = (Arc::clone(ledger), Arc::clone(ledger), budget.clone());
     let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));
@@ -62,7 +63,8 @@ pub fn hands(
         }),
         flush: Box::new(move |mark, by| {
             traces.flush(mark.clone(), by);
-            logs.flush(mark, by);
+            logs.flush(mark.clone(), by);
+            metrics.flush(mark, by);
         }),
         delivered: Box::new(move |by| flush_queues(&queues, FlushUntil::SettledOrPaused, by)),
         next: Box::new(move || {

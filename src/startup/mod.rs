@@ -4,6 +4,7 @@
 //! receivers before senders), communication server with the restored state, trace agent, and the invocation loop on this thread.
 //! Shutdown is the reverse: sources close, pipelines drain, posters post until the deadline.
 
+mod dogstatsd;
 mod hands;
 mod lambda;
 mod parts;
@@ -14,6 +15,7 @@ use crate::commands;
 use crate::config;
 use crate::config::AwsEnv;
 use crate::config::Command;
+use crate::config::Config;
 use crate::config::Env;
 use crate::config::Loaded;
 use crate::config::RunArgs;
@@ -31,10 +33,12 @@ use crate::secrets::Resolver;
 use crate::sources::http::Refusal;
 use crate::sources::http::blocking;
 use crate::sources::http::tiny;
+use crate::startup::dogstatsd::Dogstatsd;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
 use crate::startup::parts::Pipelines;
 use crate::startup::parts::Servers;
+use crate::startup::parts::Stages;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::startup::state::State;
@@ -106,20 +110,17 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         log::warn!("max_memory: {} is too little; using {}", config.max_memory.0, plan::MEMORY_MIN);
     }
     let ingest = Budget::new(memory.ingest);
-    let hostname = plan::hostname(config, place);
     let deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
-    let (rules, refused) = plan::trace_rules(config);
-    refused.iter().for_each(|warning| log::warn!("{warning}"));
-    let traces = plan::traces(config, place, rules, &hostname, memory);
-    let logs = plan::logs(config, place, &hostname, memory);
-    let pipelines = Pipelines::start(traces, logs, &deliver, &ledger, clock, &exits_tx)?;
+    let stages = stages(config, place, memory);
+    let pipelines = Pipelines::start(stages, &deliver, &ledger, clock, &exits_tx)?;
 
-    // Step 4 and 5: communication server with the restored state, trace agent.
+    // Step 4 and 5: communication server with the restored state, trace agent, DogStatsD.
     let state = State::load(args, &loaded, place);
     let servers =
         Servers { config, place, memory, budget: &ingest, ledger: &ledger, clock, events: &events_tx, exits: &exits_tx };
     let communication = servers.communication(&deliver)?;
     let trace_agent = servers.trace_agent(&pipelines);
+    let dogstatsd = Dogstatsd::start(&servers, &pipelines.metrics.inbox());
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));
 
     // Step 6: the invocation loop.
@@ -137,11 +138,12 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
     let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
-    logger::announce(&format!("ready: communication={} traces={}", describe(addresses.0), describe(addresses.1)));
+    let [communication_at, traces_at, dogstatsd_at] = [addresses.0, addresses.1, dogstatsd.local_addr()].map(describe);
+    logger::announce(&format!("ready: communication={communication_at} traces={traces_at} dogstatsd={dogstatsd_at}"));
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
-    let running = Running { communication, trace_agent, gate, events, main_loop, pipelines, deliver, state };
+    let running = Running { communication, trace_agent, dogstatsd, gate, events, main_loop, pipelines, deliver, state };
     shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), clock);
     Ok(close_books(&ledger, &stop, place))
 }
@@ -150,6 +152,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 struct Running {
     communication: Option<tiny::Server>,
     trace_agent: Option<blocking::Server>,
+    dogstatsd: Dogstatsd,
     gate: Gate,
     events: Receiver<MainEvent>,
     main_loop: MainLoop,
@@ -161,7 +164,7 @@ struct Running {
 /// Sources close, what they accepted is drained, pipelines empty, posters post until the end of `time`. Each station leaves time for
 /// those behind it.
 fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
-    let Running { communication, trace_agent, gate, events, mut main_loop, pipelines, deliver, state } = running;
+    let Running { communication, trace_agent, dogstatsd, gate, events, mut main_loop, pipelines, deliver, state } = running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
@@ -173,6 +176,7 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
         tell_refused("traces", &server.refusals().all());
         server.stop(a_quarter);
     }
+    dogstatsd.stop(a_quarter);
     gate.close(|| main_loop.drain(&events, a_half));
     main_loop.drain(&events, a_half);
     let remembered = main_loop.finish(a_half);
@@ -180,6 +184,18 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
     pipelines.finish(three_quarters);
     deliver.finish(&clock, by);
     state.save_clean(&remembered);
+}
+
+/// What each pipeline gets of the configuration, and the warnings about it.
+fn stages(config: &Config, place: Place, memory: Memory) -> Stages {
+    let hostname = plan::hostname(config, place);
+    let (rules, mut refused) = plan::trace_rules(config);
+    let traces = plan::traces(config, place, rules, &hostname, memory);
+    let logs = plan::logs(config, place, &hostname, memory);
+    let (metrics, refused_metrics) = dogstatsd::settings(config, place, &hostname, memory);
+    refused.extend(refused_metrics);
+    refused.iter().for_each(|warning| log::warn!("{warning}"));
+    Stages { traces, logs, metrics }
 }
 
 fn place(args: &RunArgs, aws: &AwsEnv) -> Place {

@@ -21,6 +21,9 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::logs;
 use crate::pipeline::logs::LogsItem;
 use crate::pipeline::logs::LogsStage;
+use crate::pipeline::metrics;
+use crate::pipeline::metrics::MetricsItem;
+use crate::pipeline::metrics::MetricsStage;
 use crate::pipeline::traces;
 use crate::pipeline::traces::TracesStage;
 use crate::sources::events;
@@ -175,24 +178,44 @@ pub struct Pipelines {
     pub traces: Pipeline<TracesItem>,
     /// Log lines.
     pub logs: Pipeline<LogsItem>,
+    /// Points, events and service checks.
+    pub metrics: Pipeline<MetricsItem>,
+}
+
+/// What the pipelines are made from.
+#[derive(Debug)]
+pub struct Stages {
+    /// Spans.
+    pub traces: traces::Settings,
+    /// Log lines.
+    pub logs: logs::Settings,
+    /// Points, events and service checks.
+    pub metrics: metrics::Settings,
 }
 
 impl Pipelines {
     /// Starts them.
     pub fn start(
-        traces: traces::Settings,
-        logs: logs::Settings,
+        stages: Stages,
         deliver: &Deliver,
         ledger: &Arc<Ledger>,
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Pipelines, StartError> {
         let queues = traces::Queues { traces: deliver.queue(Kind::Traces), stats: deliver.queue(Kind::Stats) };
-        let traces = TracesStage::new(traces, queues, Arc::clone(ledger));
-        let logs = LogsStage::new(logs, deliver.queue(Kind::Logs), Arc::clone(ledger));
+        let traces = TracesStage::new(stages.traces, queues, Arc::clone(ledger));
+        let logs = LogsStage::new(stages.logs, deliver.queue(Kind::Logs), Arc::clone(ledger));
+        let queues = metrics::Queues {
+            series: deliver.queue(Kind::Series),
+            sketches: deliver.queue(Kind::Sketches),
+            events: deliver.queue(Kind::Event),
+            checks: deliver.queue(Kind::Checks),
+        };
+        let metrics = MetricsStage::new(stages.metrics, queues, Arc::clone(ledger));
         Ok(Pipelines {
             traces: Pipeline::start("traces", traces, clock, exits).map_err(StartError::System)?,
             logs: Pipeline::start("logs", logs, clock, exits).map_err(StartError::System)?,
+            metrics: Pipeline::start("metrics", metrics, clock, exits).map_err(StartError::System)?,
         })
     }
 
@@ -200,6 +223,7 @@ impl Pipelines {
     pub fn finish(self, by: Instant) {
         self.logs.finish(by);
         self.traces.finish(by);
+        self.metrics.finish(by);
     }
 }
 

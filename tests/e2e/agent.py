@@ -157,7 +157,7 @@ class Setup:
         if intake:
             env |= {"DD_API_KEY": API_KEY, "DD_APM_DD_URL": intake.url, "DD_LOGS_CONFIG_LOGS_DD_URL": intake.url}
         if not self.namespaced:
-            env |= {"DD_COMMUNICATION_PORT": "0", "DD_APM_RECEIVER_PORT": "0"}
+            env |= {"DD_COMMUNICATION_PORT": "0", "DD_APM_RECEIVER_PORT": "0", "DD_DOGSTATSD_PORT": "0"}
         return env | more
 
     def client_env(self, trace_port, **more):
