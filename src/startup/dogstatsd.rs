@@ -20,6 +20,8 @@ use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::sys::datagrams::Datagrams;
 use crate::sys::inbox::Inbox;
+use crate::sys::ledger::Ledger;
+use crate::sys::ledger::Signal;
 use crate::sys::random::Random;
 use crate::sys::socket_file;
 use crate::sys::socket_file::SocketFile;
@@ -30,6 +32,7 @@ use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A datagram of less would not hold one line.
@@ -140,9 +143,14 @@ impl Dogstatsd {
         self.udp.as_ref().and_then(datagrams::Server::local_addr)
     }
 
-    /// Datagrams that the system lost before they were received.
-    pub fn lost(&self) -> u64 {
-        self.udp.as_ref().map_or(0, datagrams::Server::lost)
+    /// Tells the ledger, whenever it is called, what the system has lost before it was received.
+    pub fn counts_missed(&self, ledger: &Arc<Ledger>) -> impl Fn() + use<> {
+        let (socket, ledger) = (self.udp.as_ref().map(datagrams::Server::socket), Arc::clone(ledger));
+        move || {
+            if let Some(socket) = &socket {
+                ledger.set_missed(Signal::Metrics, socket.lost(Path::new("/")));
+            }
+        }
     }
 
     /// Hands on what has arrived, and closes.
@@ -200,7 +208,7 @@ impl Start<'_> {
         let needs_its_end = self.servers.config.dogstatsd_eol_required.0.iter().any(|word| word == transport);
         Outlet {
             inbox: self.inbox.clone(),
-            ledger: self.servers.ledger.clone(),
+            ledger: Arc::clone(self.servers.ledger),
             budget: self.servers.budget.clone(),
             clock: self.servers.clock,
             last_line: if needs_its_end { LastLine::NeedsItsEnd } else { LastLine::Counts },

@@ -18,10 +18,17 @@ use crate::sys::inbox::Parcel;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
-use crate::sys::logger;
 use crate::sys::memory::Budget;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What signals ask for.
+pub struct Asked {
+    /// SIGUSR1: print the ledger.
+    pub report: Box<dyn FnMut()>,
+    /// SIGHUP: read settings again.
+    pub reload: Box<dyn FnMut()>,
+}
 
 /// How the main loop acts.
 #[expect(clippy::too_many_arguments, reason = "it touches every part, which is what it is for")]
@@ -33,12 +40,12 @@ pub fn hands(
     ledger: &Arc<Ledger>,
     budget: &Budget,
     clock: Clock,
-    reload: Box<dyn FnMut()>,
+    asked: Asked,
 ) -> Hands {
     let (traces, logs, metrics) = (pipelines.traces.inbox(), pipelines.logs.inbox(), pipelines.metrics.inbox());
     let queues = deliver.queues();
     let (span_inbox, telemetry_inbox, invoked_inbox) = (traces.clone(), logs.clone(), logs.clone());
-    let (span_ledger, report_ledger, budget) = (Arc::clone(ledger), Arc::clone(ledger), budget.clone());
+    let (span_ledger, budget) = (Arc::clone(ledger), budget.clone());
     let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));
     let mut known_arn = String::new();
     Hands {
@@ -73,8 +80,8 @@ pub fn hands(
             }
         }),
         save: Box::new(move |remembered| save.save(remembered)),
-        report: Box::new(move || logger::announce(&format!("ledger: {}", report_ledger.snapshot()))),
-        reload,
+        report: asked.report,
+        reload: asked.reload,
     }
 }
 

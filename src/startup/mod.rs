@@ -34,6 +34,7 @@ use crate::sources::http::Refusal;
 use crate::sources::http::blocking;
 use crate::sources::http::tiny;
 use crate::startup::dogstatsd::Dogstatsd;
+use crate::startup::hands::Asked;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
 use crate::startup::parts::Pipelines;
@@ -134,7 +135,9 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let mut random = Random::from_system();
     let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
     let reload = reloader(args.clone(), env.clone(), aws.clone(), place, key.clone(), clock);
-    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, Box::new(reload));
+    let count_missed = dogstatsd.counts_missed(&ledger);
+    let asked = Asked { report: Box::new(reporter(&ledger, count_missed)), reload: Box::new(reload) };
+    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
     let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
@@ -144,7 +147,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
     let running = Running { communication, trace_agent, dogstatsd, gate, events, main_loop, pipelines, deliver, state };
-    shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), clock);
+    shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), &ledger, clock);
     Ok(close_books(&ledger, &stop, place))
 }
 
@@ -163,7 +166,7 @@ struct Running {
 
 /// Sources close, what they accepted is drained, pipelines empty, posters post until the end of `time`. Each station leaves time for
 /// those behind it.
-fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
+fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>, clock: Clock) {
     let Running { communication, trace_agent, dogstatsd, gate, events, mut main_loop, pipelines, deliver, state } = running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
@@ -176,7 +179,9 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
         tell_refused("traces", &server.refusals().all());
         server.stop(a_quarter);
     }
+    let count_missed = dogstatsd.counts_missed(ledger);
     dogstatsd.stop(a_quarter);
+    count_missed();
     gate.close(|| main_loop.drain(&events, a_half));
     main_loop.drain(&events, a_half);
     let remembered = main_loop.finish(a_half);
@@ -261,6 +266,15 @@ fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
 
 fn print(text: &str) -> Result<Exit, StartError> {
     std::io::stdout().lock().write_all(text.as_bytes()).map(|()| Exit::Clean).map_err(StartError::Print)
+}
+
+/// SIGUSR1: the ledger.
+fn reporter<F: Fn()>(ledger: &Arc<Ledger>, count_missed: F) -> impl FnMut() + use<F> {
+    let ledger = Arc::clone(ledger);
+    move || {
+        count_missed();
+        logger::announce(&format!("ledger: {}", ledger.snapshot()));
+    }
 }
 
 /// SIGHUP: level and key change at once, everything else needs a restart and says so.

@@ -9,7 +9,6 @@ use crate::sys::worker::Worker;
 use crate::sys::worker::pause;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
@@ -48,9 +47,9 @@ impl Server {
         self.socket.local_addr()
     }
 
-    /// Datagrams that the system has thrown away because they came faster than they were received.
-    pub fn lost(&self) -> u64 {
-        self.socket.lost(Path::new("/"))
+    /// The socket, which knows what the system has thrown away because it came faster than it was received.
+    pub fn socket(&self) -> Arc<Datagrams> {
+        Arc::clone(&self.socket)
     }
 
     /// Hands on what has arrived, then ends.
