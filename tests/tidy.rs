@@ -44,7 +44,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("sys", &[]),
     ("commands", &["config", "errors", "model", "spool", "sys"]),
-    ("errors", &["config", "sources"]),
+    ("errors", &["config", "sources", "sys"]),
 ];
 
 /// A crate and the places that may name it.

@@ -99,6 +99,8 @@ settings! {
     extra_tags: Tags = "extra_tags" [] "";
     /// Host name in place of the system's; unused in Lambda.
     hostname: Option<String> = "hostname" [] "";
+    /// Unix socket on which `mote` commands ask a running agent; by default `mote.sock` in `run_path`.
+    control_socket: Option<PathBuf> = "control_socket" [] "";
     /// Which of the agent's own lines are written: trace, debug, info, warn, error, off.
     log_level: LevelFilter = "log_level" [] "info" lambda "warn";
     /// Write the agent's own lines as JSON.
@@ -217,6 +219,10 @@ settings! {
     dogstatsd_so_rcvbuf: Bytes = "dogstatsd_so_rcvbuf" [] "0";
     /// Where a last line that does not end with a line feed is dropped: udp, uds.
     dogstatsd_eol_required: Words = "dogstatsd_eol_required" [] "";
+    /// Send the agent's own health as metrics `mote.*`.
+    health_metrics: bool = "health_metrics" [] "true" lambda "false";
+    /// How often.
+    health_metrics_period: Duration = "health_metrics_period" [] "60";
     /// Tags added to what comes by DogStatsD.
     dogstatsd_tags: Tags = "dogstatsd_tags" [] "";
     /// Put before the names of metrics.

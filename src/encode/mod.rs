@@ -3,6 +3,7 @@
 
 pub mod apm_sketch;
 pub mod compress;
+pub mod contexts;
 pub mod info;
 pub mod lambda_api;
 pub mod logs;

@@ -185,7 +185,7 @@ impl Start<'_> {
     }
 
     fn unix(&self, path: &Path) -> io::Result<(datagrams::Server, SocketFile)> {
-        let (socket, file) = socket_file::datagram(path)?;
+        let (socket, file) = socket_file::datagram(path, socket_file::MODE_OF_ALL)?;
         Ok((self.datagrams("dogstatsd-unix", socket.into(), "uds")?, file))
     }
 
@@ -198,7 +198,7 @@ impl Start<'_> {
     }
 
     fn stream(&self, path: &Path) -> io::Result<(stream::Server, SocketFile)> {
-        let (listener, file) = socket_file::listen(path)?;
+        let (listener, file) = socket_file::listen(path, socket_file::MODE_OF_ALL)?;
         let server =
             stream::Server::start("dogstatsd-stream", listener, self.buffer_bytes, self.outlet("uds"), self.servers.exits)?;
         Ok((server, file))

@@ -109,11 +109,16 @@ pub fn host(config: &Config, lambda: Option<&Registered>) -> Host {
 /// Tells the logs pipeline something that is no telemetry.
 pub fn tell_logs(inbox: &Inbox<LogsItem>, item: LogsItem) {
     let by = Clock::new().instant_in(TELL_WAIT);
-    let nothing = Ledger::new().accept(Signal::Logs, 0);
-    let Some(permit) = Budget::new(0).reserve(0, by) else { return };
-    if inbox.put(Parcel { item, claim: nothing, permit }, by).is_err() {
+    let told = nothing(item, Signal::Logs).is_some_and(|parcel| inbox.put(parcel, by).is_ok());
+    if !told {
         log::debug!("the logs pipeline is behind and was not told of an invocation");
     }
+}
+
+/// A parcel that holds no record and no memory.
+pub fn nothing<T>(item: T, signal: Signal) -> Option<Parcel<T>> {
+    let permit = Budget::new(0).reserve(0, Clock::new().instant_in(Duration::ZERO))?;
+    Some(Parcel { item, claim: Ledger::new().accept(signal, 0), permit })
 }
 
 /// How long the main loop waits to tell a pipeline something.

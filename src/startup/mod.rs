@@ -4,6 +4,7 @@
 //! receivers before senders), communication server with the restored state, trace agent, and the invocation loop on this thread.
 //! Shutdown is the reverse: sources close, pipelines drain, posters post until the deadline.
 
+mod control;
 mod dogstatsd;
 mod hands;
 mod lambda;
@@ -33,6 +34,7 @@ use crate::secrets::Resolver;
 use crate::sources::http::Refusal;
 use crate::sources::http::blocking;
 use crate::sources::http::tiny;
+use crate::startup::control::Control;
 use crate::startup::dogstatsd::Dogstatsd;
 use crate::startup::hands::Asked;
 use crate::startup::lambda::LambdaSide;
@@ -75,6 +77,10 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
     match config::parse_args(args).map_err(StartError::Args)? {
         Command::Run(args) => run(&args, env, &program),
         Command::Check(args) => check(&args, env),
+        Command::DogstatsdStats(args, json) => {
+            let config = config::load(&args, env, false).config;
+            print(&commands::dogstatsd_stats::dogstatsd_stats(&control::socket_path(&config), json)?)
+        }
         Command::Version => print(concat!("mote ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Help(topic) => print(config::help(topic)),
     }
@@ -122,6 +128,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let communication = servers.communication(&deliver)?;
     let trace_agent = servers.trace_agent(&pipelines);
     let dogstatsd = Dogstatsd::start(&servers, &pipelines.metrics.inbox());
+    let control =
+        (place == Place::Edge && state.is_kept()).then(|| Control::start(&servers, &pipelines.metrics.inbox())).flatten();
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));
 
     // Step 6: the invocation loop.
@@ -146,7 +154,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
-    let running = Running { communication, trace_agent, dogstatsd, gate, events, main_loop, pipelines, deliver, state };
+    let running =
+        Running { communication, trace_agent, dogstatsd, control, gate, events, main_loop, pipelines, deliver, state };
     shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), &ledger, clock);
     Ok(close_books(&ledger, &stop, place))
 }
@@ -156,6 +165,7 @@ struct Running {
     communication: Option<tiny::Server>,
     trace_agent: Option<blocking::Server>,
     dogstatsd: Dogstatsd,
+    control: Option<Control>,
     gate: Gate,
     events: Receiver<MainEvent>,
     main_loop: MainLoop,
@@ -167,7 +177,8 @@ struct Running {
 /// Sources close, what they accepted is drained, pipelines empty, posters post until the end of `time`. Each station leaves time for
 /// those behind it.
 fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>, clock: Clock) {
-    let Running { communication, trace_agent, dogstatsd, gate, events, mut main_loop, pipelines, deliver, state } = running;
+    let Running { communication, trace_agent, dogstatsd, control, gate, events, mut main_loop, pipelines, deliver, state } =
+        running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
@@ -178,6 +189,9 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>,
     if let Some(server) = trace_agent {
         tell_refused("traces", &server.refusals().all());
         server.stop(a_quarter);
+    }
+    if let Some(control) = control {
+        control.stop(a_quarter);
     }
     let count_missed = dogstatsd.counts_missed(ledger);
     dogstatsd.stop(a_quarter);

@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_thread_that_waits_is_woken() {
         let path = std::env::temp_dir().join(format!("mote-wake-{}", std::process::id()));
-        let (unix, _file) = socket_file::datagram(&path).unwrap();
+        let (unix, _file) = socket_file::datagram(&path, socket_file::MODE_OF_ALL).unwrap();
         for socket in [udp(), unix.into()] {
             std::thread::scope(|scope| {
                 let waiting = scope.spawn(|| socket.receive(&mut [0; 8]).unwrap());

@@ -2,6 +2,7 @@
 //! handed to those who need it; nothing here knows what a span or a log line is.
 
 pub mod clock;
+pub mod control_client;
 pub mod datagrams;
 pub mod digest;
 pub mod files;

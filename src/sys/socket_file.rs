@@ -1,6 +1,4 @@
-//! Unix sockets in the file system: made where clients look for them, open to all users, and taken away at the end.
-//!
-//! Mode 0722, as the Datadog Agent's: writing is what connecting and sending need. A socket left behind by a run that was killed is
+//! Unix sockets in the file system: made where clients look for them, and taken away at the end. A socket left behind by a run that was killed is
 //! replaced; what is no socket, or one on which somebody still listens, is left alone and an error.
 
 use std::fs;
@@ -13,7 +11,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 
-const MODE: u32 = 0o722;
+/// The mode of a socket for everybody, as the Datadog Agent's: writing is what connecting and sending need.
+pub const MODE_OF_ALL: u32 = 0o722;
 
 /// The file of a bound socket; removed when this is dropped.
 #[derive(Debug)]
@@ -28,22 +27,22 @@ impl Drop for SocketFile {
 }
 
 /// A stream socket that listens at `path`.
-pub fn listen(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
-    bind(path, |path| UnixListener::bind(path))
+pub fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
+    bind(path, mode, |path| UnixListener::bind(path))
 }
 
 /// A datagram socket at `path`.
-pub fn datagram(path: &Path) -> io::Result<(UnixDatagram, SocketFile)> {
-    bind(path, |path| UnixDatagram::bind(path))
+pub fn datagram(path: &Path, mode: u32) -> io::Result<(UnixDatagram, SocketFile)> {
+    bind(path, mode, |path| UnixDatagram::bind(path))
 }
 
-fn bind<T>(path: &Path, bind: impl Fn(&Path) -> io::Result<T>) -> io::Result<(T, SocketFile)> {
+fn bind<T>(path: &Path, mode: u32, bind: impl Fn(&Path) -> io::Result<T>) -> io::Result<(T, SocketFile)> {
     if fs::symlink_metadata(path).is_ok() {
         remove_stale(path)?;
     }
     let socket = bind(path)?;
     let file = SocketFile { path: path.to_owned() };
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok((socket, file))
 }
 
@@ -73,8 +72,8 @@ mod tests {
     fn a_stale_socket_is_replaced_and_the_file_goes_with_its_owner() {
         let path = path("stale");
         drop(UnixDatagram::bind(&path).unwrap());
-        let (_socket, file) = datagram(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        let (_socket, file) = datagram(&path, MODE_OF_ALL).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE_OF_ALL);
         drop(file);
         assert!(!path.exists());
     }
@@ -85,11 +84,11 @@ mod tests {
             let path = path(name);
             let _stream = (name == "stream").then(|| UnixListener::bind(&path).unwrap());
             let _datagram = (name == "datagram").then(|| UnixDatagram::bind(&path).unwrap());
-            assert_eq!(listen(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse, "{name}");
+            assert_eq!(listen(&path, MODE_OF_ALL).unwrap_err().kind(), io::ErrorKind::AddrInUse, "{name}");
         }
         let path = path("file");
         fs::write(&path, "text").unwrap();
-        assert_eq!(datagram(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(datagram(&path, MODE_OF_ALL).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"text");
     }
 }

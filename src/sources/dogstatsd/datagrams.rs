@@ -159,7 +159,7 @@ mod tests {
         let (outlet, receiver, _) = outlet(100, LastLine::NeedsItsEnd);
         let (exits, _keep) = channel(4);
         let path = std::env::temp_dir().join(format!("mote-dogstatsd-{}", std::process::id()));
-        let (socket, _file) = socket_file::datagram(&path).unwrap();
+        let (socket, _file) = socket_file::datagram(&path, socket_file::MODE_OF_ALL).unwrap();
         let server = Server::start("unix", socket, 8192, outlet, &exits).unwrap();
         let client = UnixDatagram::unbound().unwrap();
         client.send_to(b"a:1|c\nb:2|c\nc:3", &path).unwrap();

@@ -167,7 +167,7 @@ mod tests {
         let (budget, clock, last_line) = (Budget::new(1 << 20), Clock::new(), LastLine::Counts);
         let outlet = Outlet { inbox, ledger: Arc::clone(&ledger), budget, clock, last_line };
         let path = std::env::temp_dir().join(format!("mote-stream-{}-{malformed}-{}", std::process::id(), expected.len()));
-        let (listener, _file) = socket_file::listen(&path).unwrap();
+        let (listener, _file) = socket_file::listen(&path, socket_file::MODE_OF_ALL).unwrap();
         let server = Server::start("stream", listener, 64, outlet, &exits).unwrap();
         let mut client = UnixStream::connect(&path).unwrap();
         for piece in pieces {
