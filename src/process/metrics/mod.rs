@@ -2,6 +2,7 @@
 
 pub mod histogram;
 pub mod mapper;
+pub mod sketch;
 
 use crate::process::metrics::histogram::Aggregates;
 use crate::process::metrics::mapper::Mapper;
