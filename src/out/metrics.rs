@@ -17,7 +17,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Hands every series of `body`, a `MetricPayload` without compression, to `each`.
-pub fn series(body: &[u8], each: &mut impl FnMut(Value)) -> Result<(), ProtobufError> {
+pub fn series(body: &[u8], each: &mut dyn FnMut(Value)) -> Result<(), ProtobufError> {
     messages(body, each, |number, field, record| {
         match number {
             1 => push(record, "resources", &texts(field, &["type", "name"])?),
@@ -36,7 +36,7 @@ pub fn series(body: &[u8], each: &mut impl FnMut(Value)) -> Result<(), ProtobufE
 }
 
 /// Hands every sketch of `body`, a `SketchPayload` without compression, to `each`.
-pub fn sketches(body: &[u8], each: &mut impl FnMut(Value)) -> Result<(), ProtobufError> {
+pub fn sketches(body: &[u8], each: &mut dyn FnMut(Value)) -> Result<(), ProtobufError> {
     messages(body, each, |number, field, record| {
         match number {
             1 => set(record, "metric", field.text()?.into()),
