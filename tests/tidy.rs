@@ -34,7 +34,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sources", &["decode", "model", "sys"]),
     ("decode", &["model"]),
     // `spool`: a pipeline puts its bodies into the queue by name. A closure that hides the queue would be a border on paper only.
-    ("pipeline", &["batch", "encode", "model", "process", "spool", "sys"]),
+    // `decode`: datagrams of DogStatsD are parsed in the pipeline's thread, since the one that empties the socket must not wait.
+    ("pipeline", &["batch", "decode", "encode", "model", "process", "spool", "sys"]),
     ("process", &["model"]),
     ("encode", &["model"]),
     ("batch", &[]),

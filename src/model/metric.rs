@@ -24,8 +24,8 @@ pub enum MetricKind {
 pub struct Metric<'a> {
     /// Not empty; any bytes but `:`, `|` and line feed.
     pub name: &'a [u8],
-    /// Numbers with `:` between them, of which some may be empty; for a set one text. Not yet read, but known not to be empty.
-    pub values: &'a [u8],
+    /// At least one.
+    pub values: Values<'a>,
     /// What they are.
     pub kind: MetricKind,
     /// Which part of all values was sent, as it was written; whoever counts decides about values outside of 0 to 1.
@@ -34,6 +34,27 @@ pub struct Metric<'a> {
     pub tags: &'a [u8],
     /// Unix seconds, at least 1, of values that are not to be aggregated: only counts and gauges have it.
     pub timestamp: Option<i64>,
+}
+
+/// The values of one line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Values<'a> {
+    /// One number, which may be infinite or none.
+    One(f64),
+    /// Several.
+    Many(&'a [f64]),
+    /// A member of a set, not empty.
+    Text(&'a [u8]),
+}
+
+impl Values<'_> {
+    /// How many points they are.
+    pub fn points(&self) -> u64 {
+        match self {
+            Values::One(_) | Values::Text(_) => 1,
+            Values::Many(values) => values.len() as u64,
+        }
+    }
 }
 
 /// How urgent an event is.

@@ -6,6 +6,7 @@ pub mod invocation;
 pub mod log_line;
 pub mod metric;
 pub mod metrics_item;
+pub mod series;
 pub mod stats;
 pub mod tags;
 pub mod texts;

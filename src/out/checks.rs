@@ -4,14 +4,14 @@ use serde_json::Map;
 use serde_json::Value;
 
 /// Hands each result in the JSON array `body` to `each`.
-pub fn records(body: &[u8], each: &mut impl FnMut(Value)) -> Result<(), serde_json::Error> {
+pub fn records(body: &[u8], each: &mut dyn FnMut(Value)) -> Result<(), serde_json::Error> {
     let checks: Vec<Map<String, Value>> = serde_json::from_slice(body)?;
     checks.into_iter().for_each(|check| each(named("checks", check)));
     Ok(())
 }
 
 /// Hands the event that `body` is to `each`.
-pub fn event(body: &[u8], each: &mut impl FnMut(Value)) -> Result<(), serde_json::Error> {
+pub fn event(body: &[u8], each: &mut dyn FnMut(Value)) -> Result<(), serde_json::Error> {
     each(named("events", serde_json::from_slice(body)?));
     Ok(())
 }

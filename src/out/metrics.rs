@@ -17,7 +17,7 @@ use serde_json::Value;
 use serde_json::json;
 
 /// Hands every series of `body`, a `MetricPayload` without compression, to `each`.
-pub fn series(body: &[u8], each: &mut impl FnMut(Value)) -> Result<(), ProtobufError> {
+pub fn series(body: &[u8], each: &mut dyn FnMut(Value)) -> Result<(), ProtobufError> {
     messages(body, each, |number, field, record| {
         match number {
             1 => push(record, "resources", &texts(field, &["type", "name"])?),
@@ -36,7 +36,7 @@ pub fn series(body: &[u8], each: &mut impl FnMut(Value)) -> Result<(), ProtobufE
 }
 
 /// Hands every sketch of `body`, a `SketchPayload` without compression, to `each`.
-pub fn sketches(body: &[u8], each: &mut impl FnMut(Value)) -> Result<(), ProtobufError> {
+pub fn sketches(body: &[u8], each: &mut dyn FnMut(Value)) -> Result<(), ProtobufError> {
     messages(body, each, |number, field, record| {
         match number {
             1 => set(record, "metric", field.text()?.into()),
@@ -165,4 +165,55 @@ fn sketch(field: &Field<'_>) -> Result<Value, ProtobufError> {
 
 fn packed(bytes: &[u8]) -> Result<Vec<u64>, ProtobufError> {
     Numbers::new(bytes).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::random::Random;
+
+    const SERIES: &[u8] = include_bytes!("../../fixtures/intake/series.bin");
+    const SKETCHES: &[u8] = include_bytes!("../../fixtures/intake/sketches.bin");
+
+    #[test]
+    fn every_series_is_a_record() {
+        let mut found = Vec::new();
+        series(SERIES, &mut |record| found.push(record)).unwrap();
+        assert_eq!(found.len(), 3);
+        let expected = json!({
+            "signal": "metrics", "metric": "page.views", "type": "count", "interval": 10, "tags": ["env:prod"],
+            "points": [[1_700_000_000, 4.0]], "resources": [{"type": "host", "name": "gw-1"}],
+            "origin": {"product": 1, "category": 38, "service": 472},
+        });
+        assert_eq!(found[0], expected);
+        assert_eq!((&found[1]["type"], &found[1]["tags"], found[1].get("interval")), (&json!("gauge"), &json!([]), None));
+        assert_eq!(found[2]["resources"][1], json!({"type": "device", "name": "eth0"}));
+    }
+
+    #[test]
+    fn every_sketch_is_a_record_with_its_bins() {
+        let mut found = Vec::new();
+        sketches(SKETCHES, &mut |record| found.push(record)).unwrap();
+        let expected = json!({
+            "signal": "metrics", "metric": "aws.lambda.enhanced.duration", "tags": ["env:prod", "functionname:demo"],
+            "points": [{"ts": 1_700_000_000, "cnt": 3, "min": 1.0, "max": 3.0, "avg": 2.0, "sum": 6.0,
+                "bins": [[1338, 1], [1383, 1], [1409, 1]]}],
+            "origin": {"product": 1, "category": 38, "service": 473},
+        });
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn damaged_bodies_are_errors_or_show_what_they_have() {
+        let seed = Random::from_system().bits();
+        println!("seed {seed}");
+        let mut random = Random::new(seed);
+        for _ in 0..3000 {
+            let mut damaged = if random.below(2) == 0 { SERIES } else { SKETCHES }.to_vec();
+            let at = random.below(damaged.len() as u64) as usize;
+            damaged[at] ^= 1 << random.below(8);
+            let _ = (series(&damaged, &mut |_| ()), sketches(&damaged, &mut |_| ()));
+        }
+        assert!(series(&SERIES[..SERIES.len() - 1], &mut |_| ()).is_err());
+    }
 }
