@@ -106,7 +106,7 @@ fn a_bad_line_costs_itself_and_is_counted() {
 #[test]
 fn events_and_service_checks_arrive_whole() {
     let mut stage = stage(&[]);
-    stage.send("_e{5,9}:Title|Text\\n|x|t:error|p:low|#a:b|d:1700000000|h:other|k:key|s:source");
+    stage.send("_e{5,8}:Title|Text\\n|x|t:error|p:low|#a:b|d:1700000000|h:other|k:key|s:source");
     stage.send("_sc|app.up|2|d:1700000001|h:other|#a:b|m:down");
     stage.agent.wait_for("events", "accepted", 1);
     stage.agent.wait_for("checks", "accepted", 1);

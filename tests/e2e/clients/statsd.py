@@ -49,7 +49,7 @@ everything(DogStatsd(disable_buffering=True, disable_telemetry=True, **options),
 with DogStatsd(disable_buffering=False, disable_telemetry=True, **options) as buffered:
     everything(buffered, "buffered", 200)
 packing = DogStatsd(disable_buffering=True, disable_telemetry=True, disable_aggregation=False,
-                    disable_extended_aggregation=False, flush_interval=60, **options)
+                    max_metric_samples_per_context=1000, flush_interval=60, **options)
 everything(packing, "packed", 90)
 packing.flush_aggregated_metrics()
 packing.stop()

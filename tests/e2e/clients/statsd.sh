@@ -3,8 +3,8 @@
 set -eu
 n=0
 while [ $n -lt 20 ]; do
-    printf 'script.runs:1|c|#job:backup\n' | nc -u -w 0 127.0.0.1 "$1"
-    printf 'script.free:%d|g|#job:backup\nscript.bytes:%d:1|d|#job:backup' $n $n | nc -u -w 0 127.0.0.1 "$1"
+    printf 'script.runs:1|c|#job:backup\n' | nc -u -q 0 127.0.0.1 "$1"
+    printf 'script.free:%d|g|#job:backup\nscript.bytes:%d:1|d|#job:backup' $n $n | nc -u -q 0 127.0.0.1 "$1"
     n=$((n + 1))
 done
 echo "$n" >"$2"
