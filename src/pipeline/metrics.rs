@@ -107,14 +107,16 @@ impl MetricsStage {
         let mut malformed = 0;
         for datagram in datagrams.iter() {
             for line in Lines::new(datagram) {
-                let read = match LineKind::of(line) {
-                    LineKind::Metric => self.parser.metric(line).map(|metric| self.aggregator.add(&metric)),
-                    LineKind::Event => Ok(self.take_event(line, now)),
-                    LineKind::Check => Ok(self.take_check(line, now)),
-                };
-                if let Err(error) = read {
-                    malformed += 1;
-                    self.bad_lines.add(error, line);
+                match LineKind::of(line) {
+                    LineKind::Metric => match self.parser.metric(line) {
+                        Ok(metric) => self.aggregator.add(&metric),
+                        Err(error) => {
+                            malformed += 1;
+                            self.bad_lines.add(error, line);
+                        }
+                    },
+                    LineKind::Event => self.take_event(line, now),
+                    LineKind::Check => self.take_check(line, now),
                 }
             }
             // Two bytes of a packed line may become a point of 32, so they must not add up through all datagrams.
