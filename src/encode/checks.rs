@@ -77,7 +77,7 @@ pub fn event(out: &mut Vec<u8>, event: &Event<'_>, place: &Place<'_>) {
         ("source_type_name", (*event.source_type).into()),
     ];
     // The text is required, and may be empty.
-    write(out, members.into_iter().filter(|(name, value)| *name == "text" || *value != Value::from("")));
+    write(out, members.into_iter().filter(|(name, value)| *name == "text" || value.as_str() != Some("")));
 }
 
 fn write(out: &mut Vec<u8>, members: impl Iterator<Item = (&'static str, Value)>) {

@@ -107,29 +107,38 @@ impl MetricsStage {
         let mut malformed = 0;
         for datagram in datagrams.iter() {
             for line in Lines::new(datagram) {
-                let read = match LineKind::of(line) {
-                    LineKind::Metric => self.parser.metric(line).map(|metric| self.aggregator.add(&metric)),
-                    LineKind::Event => Ok(self.take_event(line, now)),
-                    LineKind::Check => Ok(self.take_check(line, now)),
-                };
-                if let Err(error) = read {
-                    malformed += 1;
-                    self.bad_lines.add(error, line);
+                match LineKind::of(line) {
+                    LineKind::Metric => match self.parser.metric(line) {
+                        Ok(metric) => self.aggregator.add(&metric),
+                        Err(error) => {
+                            malformed += 1;
+                            self.bad_lines.add(error, line);
+                        }
+                    },
+                    LineKind::Event => self.take_event(line, now),
+                    LineKind::Check => self.take_check(line, now),
                 }
             }
+            // Two bytes of a packed line may become a point of 32, so they must not add up through all datagrams.
+            if self.aggregator.has_much_own_time() {
+                self.book(std::mem::take(&mut malformed));
+                let bodies = &mut self.bodies;
+                self.aggregator.send_own_time(moment(now), &mut |outgoing, points| bodies.add(outgoing, points));
+                self.bodies.send();
+            }
         }
+        self.book(malformed);
+        self.bad_lines.tell(now.uptime);
+    }
+
+    /// Books what the aggregator has taken since the last call, and lines that are nothing.
+    fn book(&mut self, malformed: u64) {
         let Counts { held, filtered, malformed: not_finite, limited } = self.aggregator.take_counts();
         let mut claim = self.ledger.accept(Signal::Metrics, held + filtered + malformed + not_finite + limited);
         claim.drop_some(malformed + not_finite, Reason::Malformed);
         claim.drop_some(filtered, Reason::Filtered);
         claim.drop_some(limited, Reason::ContextLimit);
         self.bodies.hold(claim);
-        if self.aggregator.has_much_own_time() {
-            let bodies = &mut self.bodies;
-            self.aggregator.send_own_time(moment(now), &mut |outgoing, points| bodies.add(outgoing, points));
-            self.bodies.send();
-        }
-        self.bad_lines.tell(now.uptime);
     }
 
     fn take_event(&mut self, line: &[u8], now: Now) {

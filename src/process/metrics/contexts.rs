@@ -240,6 +240,7 @@ impl Contexts {
             })
             .collect();
         self.entries.retain(is_live);
+        self.entries.shrink_to_fit();
         self.by_key.clear();
         self.entry_bytes = 0;
         for (at, context) in self.entries.iter().enumerate() {
@@ -257,6 +258,7 @@ impl Contexts {
             // Nobody counts these, so they go now and then and are made again.
             Target::Filtered | Target::Limited => false,
         });
+        self.lines.shrink_to_fit();
         self.by_line.clear();
         self.line_bytes = 0;
         for (at, line) in self.lines.iter().enumerate() {

@@ -149,6 +149,8 @@ pub struct Aggregator {
     slot_bytes: usize,
     bucket: Option<Bucket>,
     last: Option<Bucket>,
+    /// When all contexts are old if nothing comes any more.
+    idle_at: Option<Duration>,
     own_time: Vec<OwnTime>,
     hasher: Hasher,
     counts: Counts,
@@ -165,6 +167,7 @@ impl Aggregator {
             slot_bytes: 0,
             bucket: None,
             last: None,
+            idle_at: None,
             own_time: Vec::new(),
             counts: Counts::default(),
             horizon: i64::MAX,
@@ -203,7 +206,7 @@ impl Aggregator {
             context.slot = Slot::new(metric.kind);
         }
         match metric.values {
-            Values::One(value) if value.is_finite() => {
+            Values::One(value) if is_usable(value, metric.rate) => {
                 context.points += 1;
                 self.counts.held += 1;
                 self.slot_bytes += context.slot.add(value, metric.rate, growth);
@@ -211,7 +214,7 @@ impl Aggregator {
             Values::One(_) => self.counts.malformed += 1,
             Values::Many(values) => {
                 for value in values {
-                    if !value.is_finite() {
+                    if !is_usable(*value, metric.rate) {
                         self.counts.malformed += 1;
                         continue;
                     }
@@ -268,9 +271,12 @@ impl Aggregator {
         std::mem::take(&mut self.counts)
     }
 
-    /// When the open bucket is over, as uptime.
+    /// When the open bucket is over, or contexts are old if there is none, as uptime.
     pub fn due(&self) -> Option<Duration> {
-        self.bucket.map(|bucket| bucket.over_at)
+        match self.bucket {
+            Some(bucket) => Some(bucket.over_at),
+            None => self.idle_at.filter(|_| 0 < self.contexts.len()),
+        }
     }
 
     /// Whether points with a time of their own should leave without waiting for the bucket.
@@ -280,7 +286,7 @@ impl Aggregator {
 
     /// Hands the open bucket to `outlet`, if `close` says so, and then forgets contexts that are old.
     pub fn close(&mut self, close: Close, now: Moment, outlet: &mut Outlet<'_>) {
-        let Some(bucket) = self.bucket else { return };
+        let Some(bucket) = self.bucket else { return self.expire(now) };
         let unix = now.unix.as_secs() as i64;
         // A clock that was set, or a process that was frozen, ends a bucket too.
         let is_over = bucket.over_at <= now.uptime || !(bucket.start..bucket.start + BUCKET).contains(&unix);
@@ -302,6 +308,11 @@ impl Aggregator {
         self.slot_bytes = 0;
         self.last = Some(Bucket { flushes: bucket.flushes + i64::from(any), ..bucket });
         self.bucket = None;
+        self.idle_at = Some(now.uptime + self.settings.expiry + Duration::from_secs(1));
+        self.expire(now);
+    }
+
+    fn expire(&mut self, now: Moment) {
         self.contexts.expire(now.uptime.saturating_sub(self.settings.expiry).as_secs());
     }
 
@@ -338,6 +349,13 @@ impl Aggregator {
     pub fn bytes(&self) -> usize {
         self.contexts.bytes() + self.slot_bytes
     }
+}
+
+/// Whether a value, and what it stands for, is finite.
+#[inline(always)]
+fn is_usable(value: f64, rate: f64) -> bool {
+    let all = if 0.0 < rate && rate < 1.0 { value / rate } else { value };
+    all.is_finite()
 }
 
 fn labels<'a>(context: &'a Context, settings: &'a Settings, suffix: &'a str) -> Labels<'a> {

@@ -223,6 +223,16 @@ fn the_oldest_contexts_stay_and_the_rest_is_counted() {
 }
 
 #[test]
+fn contexts_go_when_nothing_comes_any_more() {
+    let mut bench = Bench::new(settings());
+    bench.add(count("a", 1.0, ""), at(T));
+    bench.close(Close::Over, at(T + 10));
+    assert_eq!((bench.aggregator.contexts(), bench.aggregator.due()), (1, Some(at(T + 31).uptime)));
+    bench.close(Close::Over, at(T + 31));
+    assert_eq!((bench.aggregator.contexts(), bench.aggregator.bytes(), bench.aggregator.due()), (0, 0, None));
+}
+
+#[test]
 fn memory_stays_within_its_share_whatever_comes() {
     let bytes_max = 300_000;
     let kinds = [MetricKind::Count, MetricKind::Distribution, MetricKind::Histogram, MetricKind::Set, MetricKind::Gauge];
@@ -254,10 +264,11 @@ fn what_is_not_finite_is_counted_and_harms_nothing() {
         bench.add(metric("g", value, MetricKind::Gauge, ""), at(T));
     }
     bench.add(Metric { rate: 0.0, ..count("c", 1.0, "") }, at(T));
+    bench.add(Metric { rate: 1e-300, ..count("c", 1e300, "") }, at(T));
     bench.add(Metric { rate: f64::NAN, ..count("c", 1.0, "") }, at(T));
     bench.add(Metric { values: Values::Many(&[1.0, f64::NAN]), ..metric("d", 0.0, MetricKind::Distribution, "") }, at(T));
     bench.add(Metric { values: Values::Text(b"a"), ..metric("g", 0.0, MetricKind::Set, "") }, at(T));
-    assert_eq!(bench.aggregator.take_counts(), Counts { held: 4, malformed: 5, ..Counts::default() });
+    assert_eq!(bench.aggregator.take_counts(), Counts { held: 4, malformed: 6, ..Counts::default() });
     bench.close(Close::Final, at(T));
     let expected = ["g@gw-1[] Gauge [(1700000000, 1.0)]", "c@gw-1[] Count [(1700000000, 2.0)]", "d@gw-1[] 1700000000 1"]
         .map(str::to_owned);
