@@ -215,7 +215,7 @@ settings! {
     dogstatsd_stream_socket: Option<PathBuf> = "dogstatsd_stream_socket" [] "";
     /// Longest datagram of DogStatsD; what is longer is cut.
     dogstatsd_buffer_size: Bytes = "dogstatsd_buffer_size" [] "8192";
-    /// Bytes that the kernel holds for each of these sockets; 0 for what it gives by itself.
+    /// Bytes that the system may hold for each of these sockets, as far as it allows; 0 for an eighth of `max_memory`.
     dogstatsd_so_rcvbuf: Bytes = "dogstatsd_so_rcvbuf" [] "0";
     /// Where a last line that does not end with a line feed is dropped: udp, uds.
     dogstatsd_eol_required: Words = "dogstatsd_eol_required" [] "";

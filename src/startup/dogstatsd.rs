@@ -41,6 +41,9 @@ const BUFFER_BYTES_MIN: usize = 512;
 /// The most that UDP can carry.
 const BUFFER_BYTES_MAX: usize = 65_535;
 
+/// By default the system may hold so large a part of `max_memory`, beside it, for a socket: bursts are what it is for.
+const RECEIVE_BUFFER_SHARE: usize = 8;
+
 /// The metrics pipeline's settings, and what could not be used of what the user wrote.
 pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -> (metrics::Settings, Vec<String>) {
     let mut refused = Vec::new();
@@ -190,10 +193,11 @@ impl Start<'_> {
     }
 
     fn datagrams(&self, name: &'static str, socket: Datagrams, transport: &str) -> io::Result<datagrams::Server> {
-        let wanted = self.servers.config.dogstatsd_so_rcvbuf.0;
-        if 0 < wanted {
-            socket.set_receive_buffer(wanted);
-        }
+        let config = self.servers.config;
+        socket.set_receive_buffer(match config.dogstatsd_so_rcvbuf.0 {
+            0 => config.max_memory.0 / RECEIVE_BUFFER_SHARE,
+            wanted => wanted,
+        });
         datagrams::Server::start(name, socket, self.buffer_bytes, self.outlet(transport), self.servers.exits)
     }
 

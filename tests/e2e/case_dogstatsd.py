@@ -46,6 +46,7 @@ def _client(setup, name, command, env=None):
         ledger = stage.end(at_least=1)
         _compare(truth, stage)
         row = ledger.signals["metrics"]
+        equal(row.get("missed", 0), 0, "datagrams that the system lost")
         equal((row["dropped"], row["sent"]), (0, row["accepted"]), f"ledger {ledger.text}")
     return f"{points} values of {sum(map(len, list(truth.values())[:5]))} contexts: counts, gauges, sets, sketches, histograms, events, checks"
 
