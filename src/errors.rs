@@ -2,6 +2,7 @@
 
 use crate::config::ArgsError;
 use crate::sources::lambda_api::RegisterError;
+use crate::sys::control_client::AskError;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -61,6 +62,8 @@ pub enum StartError {
     Print(io::Error),
     /// A worker died twice.
     WorkerLost(&'static str),
+    /// No agent answers at its control socket.
+    Ask(String, AskError),
     /// `mote check` found settings with which the agent would not start.
     CheckFailed,
 }
@@ -72,7 +75,7 @@ impl StartError {
             StartError::Args(_) => Exit::Usage,
             StartError::Events(..) | StartError::Out(..) | StartError::NoKey | StartError::Address(_) => Exit::Config,
             StartError::CheckFailed => Exit::Config,
-            StartError::Listen(..) | StartError::Register(_) => Exit::Unavailable,
+            StartError::Listen(..) | StartError::Register(_) | StartError::Ask(..) => Exit::Unavailable,
             StartError::System(_) | StartError::Print(_) | StartError::WorkerLost(_) => Exit::Fault,
         }
     }
@@ -91,6 +94,7 @@ impl fmt::Display for StartError {
             StartError::System(_) => write!(f, "the system refused a thread or a signal handler"),
             StartError::Print(_) => write!(f, "cannot write to standard output"),
             StartError::WorkerLost(name) => write!(f, "worker {name} is gone for good"),
+            StartError::Ask(socket, _) => write!(f, "no agent answers at {socket}"),
             StartError::CheckFailed => write!(f, "the agent would not start with these settings"),
         }
     }
@@ -102,6 +106,7 @@ impl Error for StartError {
             StartError::Events(_, err) | StartError::Out(_, err) | StartError::Listen(.., err) => Some(err),
             StartError::System(err) | StartError::Print(err) => Some(err),
             StartError::Register(err) => Some(err),
+            StartError::Ask(_, err) => Some(err),
             _ => None,
         }
     }

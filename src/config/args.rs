@@ -13,6 +13,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print the configuration in force.
     Check(RunArgs),
+    /// Ask a running agent for its contexts of metrics; as JSON or not.
+    DogstatsdStats(RunArgs, bool),
     /// Print the version.
     Version,
     /// Print how to use a command.
@@ -28,6 +30,8 @@ pub enum Topic {
     Run,
     /// `mote check`
     Check,
+    /// `mote dogstatsd-stats`
+    DogstatsdStats,
     /// `mote version`
     Version,
 }
@@ -82,7 +86,8 @@ impl fmt::Display for ArgsError {
 
 impl std::error::Error for ArgsError {}
 
-const COMMANDS: [&str; 3] = ["run", "check", "version"];
+const COMMANDS: [&str; 4] = ["run", "check", "dogstatsd-stats", "version"];
+const ASK_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
 const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
 const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
 
@@ -91,13 +96,17 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     let mut parser = Parser::from_args(args);
     let mut topic = None;
     let mut run = RunArgs::default();
+    let mut json = false;
     while let Some(arg) = parser.next().map_err(unfit)? {
         match arg {
             Arg::Value(word) if topic.is_none() => topic = Some(command(&word)?),
             Arg::Value(word) => return Err(unknown("argument", &word.to_string_lossy(), &[])),
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(topic.unwrap_or(Topic::Program))),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
-            Arg::Long("config") if takes_flags(topic) => run.config = Some(parser.value().map_err(unfit)?.into()),
+            Arg::Long("json") if flags(topic).contains(&"--json") => json = true,
+            Arg::Long("config") if flags(topic).contains(&"--config") => {
+                run.config = Some(parser.value().map_err(unfit)?.into())
+            }
             Arg::Long("events") if takes_flags(topic) => run.events = Some(events(parser.value().map_err(unfit)?)),
             Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
             Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
@@ -107,23 +116,29 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     }
     Ok(match topic.unwrap_or(Topic::Run) {
         Topic::Check => Command::Check(run),
+        Topic::DogstatsdStats => Command::DogstatsdStats(run, json),
         Topic::Version => Command::Version,
         Topic::Run | Topic::Program => Command::Run(run),
     })
 }
 
 fn takes_flags(topic: Option<Topic>) -> bool {
-    topic != Some(Topic::Version)
+    !matches!(topic, Some(Topic::Version | Topic::DogstatsdStats))
 }
 
 fn flags(topic: Option<Topic>) -> &'static [&'static str] {
-    if takes_flags(topic) { &FLAGS } else { &FLAGS[FLAGS.len() - 1..] }
+    match topic {
+        Some(Topic::Version) => &FLAGS[FLAGS.len() - 1..],
+        Some(Topic::DogstatsdStats) => &ASK_FLAGS,
+        _ => &FLAGS,
+    }
 }
 
 fn command(word: &OsString) -> Result<Topic, ArgsError> {
     match word.to_str() {
         Some("run") => Ok(Topic::Run),
         Some("check") => Ok(Topic::Check),
+        Some("dogstatsd-stats") => Ok(Topic::DogstatsdStats),
         Some("version") => Ok(Topic::Version),
         _ => Err(unknown("command", &word.to_string_lossy(), &COMMANDS)),
     }
@@ -180,6 +195,7 @@ pub fn help(topic: Topic) -> &'static str {
         Topic::Program => PROGRAM_HELP,
         Topic::Run => RUN_HELP,
         Topic::Check => CHECK_HELP,
+        Topic::DogstatsdStats => DOGSTATSD_STATS_HELP,
         Topic::Version => VERSION_HELP,
     }
 }
@@ -190,9 +206,10 @@ mote: a small Datadog-compatible observability agent
 usage: mote [COMMAND] [FLAGS]
 
 commands:
-  run        run the agent (the default)
-  check      print each setting in force, where it came from, and every warning
-  version    print the version
+  run               run the agent (the default)
+  check             print each setting in force, where it came from, and every warning
+  dogstatsd-stats   print which metrics a running agent has seen, most frequent first
+  version           print the version
 
 mote COMMAND --help tells more.
 ";
@@ -221,6 +238,13 @@ usage: mote check [FLAGS]
 
 Prints each setting in force, where it came from, and every warning. Flags are those of run.
 Exit code 0, or 78 when the agent would not start with these settings.
+";
+
+const DOGSTATSD_STATS_HELP: &str = "\
+usage: mote dogstatsd-stats [--config FILE] [--json]
+
+Asks the agent that runs with these settings, by its control socket, which metrics with which tags it has seen.
+Exit code 0, or 69 when no agent answers.
 ";
 
 const VERSION_HELP: &str = "\
@@ -265,6 +289,14 @@ mod tests {
         check("check -h", Ok(Command::Help(Topic::Check)));
         check("version --help", Ok(Command::Help(Topic::Version)));
         check("version", Ok(Command::Version));
+    }
+
+    #[test]
+    fn asking_a_running_agent_takes_where_it_is_and_how_to_print() {
+        let args = RunArgs { config: Some("a.yaml".into()), ..RunArgs::default() };
+        check("dogstatsd-stats --json --config a.yaml", Ok(Command::DogstatsdStats(args, true)));
+        check("dogstatsd-stats --out -", Err("unknown flag `--out`; did you mean --json?"));
+        check("run --json", Err("unknown flag `--json`; did you mean --out?"));
     }
 
     #[test]

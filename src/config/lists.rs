@@ -5,12 +5,14 @@
 //! Words          a b c, or a JSON array of texts
 //! Quoted         "GET /a,b",c: commas between, quotes around what has commas of its own, "" for a quote inside
 //! ReplaceTags    a JSON array of {"name","pattern","repl"}
+//! MapperProfiles a JSON array of {"name","prefix","mappings":[{"match","match_type","name","tags":{"key":"value"}}]}
 //! ```
 
 use crate::config::values::Expected;
 use crate::config::values::Raw;
 use crate::config::values::Value;
 use serde::Deserialize;
+use serde_json::Map;
 
 /// Texts without blanks in them, unless they are written as JSON or in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,6 +139,65 @@ fn replace_tag(raw: &Raw) -> Option<ReplaceTag> {
     Some(ReplaceTag { name: of("name")?, pattern: of("pattern")?, repl: of("repl").unwrap_or_default() })
 }
 
+/// Profiles of rules that make tags of parts of metrics' names, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct MapperProfiles(pub Vec<MapperProfile>);
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct MapperProfile {
+    /// For people.
+    pub name: String,
+    /// Names of metrics that it is for begin with this; `*` is for all.
+    pub prefix: String,
+    /// Of these the first that matches is used.
+    pub mappings: Vec<Mapping>,
+}
+
+/// A rule, its pattern not yet compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Mapping {
+    /// What is looked for.
+    pub r#match: String,
+    /// `wildcard`, also if it is not there, or `regex`.
+    #[serde(default)]
+    pub match_type: String,
+    /// The new name, where `$1` is what the first group matched.
+    pub name: String,
+    /// Further tags, likewise.
+    #[serde(default)]
+    pub tags: Map<String, serde_json::Value>,
+}
+
+impl Value for MapperProfiles {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        let profiles: Option<MapperProfiles> = match raw {
+            Raw::Text(text) if text.trim().is_empty() => Some(MapperProfiles::default()),
+            Raw::Text(text) => serde_json::from_str(text).ok(),
+            raw => serde_json::from_value(json(raw)).ok(),
+        };
+        let is_whole = |mapping: &Mapping| !mapping.r#match.is_empty() && !mapping.name.is_empty();
+        let good = |profile: &MapperProfile| !profile.prefix.is_empty() && profile.mappings.iter().all(is_whole);
+        profiles
+            .filter(|profiles| profiles.0.iter().all(good))
+            .ok_or(Expected("a list of profiles with name, prefix and mappings of match and name"))
+    }
+
+    fn show(&self) -> String {
+        let show = |rule: &Mapping| format!("{} -> {}", rule.r#match, rule.name);
+        self.0.iter().flat_map(|profile| profile.mappings.iter().map(show)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The same tree with texts as its leaves.
+fn json(raw: &Raw) -> serde_json::Value {
+    match raw {
+        Raw::Text(text) => text.trim().into(),
+        Raw::List(items) => items.iter().map(json).collect(),
+        Raw::Map(entries) => entries.iter().map(|(key, value)| (key.clone(), json(value))).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +241,26 @@ mod tests {
         check::<ReplaceTags>(text(r#"[{"name": "*"}]"#), None);
         check::<ReplaceTags>(text(r#"[{"name": "", "pattern": "x"}]"#), None);
         check::<ReplaceTags>(Raw::List(vec![text("a")]), None);
+    }
+
+    #[test]
+    fn mapper_profiles_come_as_json_or_from_the_file() {
+        let rule = r#"{"match": "job.*.time", "name": "job.time", "tags": {"job": "$1"}}"#;
+        let profile = format!(r#"[{{"name": "jobs", "prefix": "job.", "mappings": [{rule}]}}]"#);
+        check::<MapperProfiles>(text(&profile), Some("job.*.time -> job.time"));
+        let entry = |key: &str, value: Raw| (key.to_owned(), value);
+        let rule = Raw::Map(vec![
+            entry("match", text("a.*")),
+            entry("match_type", text("regex")),
+            entry("name", text("a")),
+            entry("tags", Raw::Map(vec![entry("b", text("$1"))])),
+        ]);
+        let profile =
+            Raw::Map(vec![entry("name", text("n")), entry("prefix", text("a.")), entry("mappings", Raw::List(vec![rule]))]);
+        let read = MapperProfiles::parse(&Raw::List(vec![profile])).unwrap();
+        assert_eq!((read.0[0].mappings[0].match_type.as_str(), &read.0[0].mappings[0].tags["b"]), ("regex", &"$1".into()));
+        check::<MapperProfiles>(text(""), Some(""));
+        check::<MapperProfiles>(text(r#"[{"name": "n", "prefix": "", "mappings": []}]"#), None);
+        check::<MapperProfiles>(text(r#"[{"name": "n", "prefix": "a", "mappings": [{"match": "a"}]}]"#), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The table of settings: one row each. Names are the Datadog Agent's where it has one; a variable's name is the path in the
 //! file with `DD_` before it, in capitals, dots as underscores, and further names stand in brackets.
 
+use crate::config::lists::MapperProfiles;
 use crate::config::lists::Quoted;
 use crate::config::lists::ReplaceTags;
 use crate::config::lists::Words;
@@ -101,6 +102,8 @@ settings! {
     extra_tags: Tags = "extra_tags" [] "";
     /// Host name in place of the system's; unused in Lambda.
     hostname: Option<String> = "hostname" [] "";
+    /// Unix socket on which `mote` commands ask a running agent; by default `mote.sock` in `run_path`.
+    control_socket: Option<PathBuf> = "control_socket" [] "";
     /// Which of the agent's own lines are written: trace, debug, info, warn, error, off.
     log_level: LevelFilter = "log_level" [] "info" lambda "warn";
     /// Write the agent's own lines as JSON.
@@ -249,6 +252,50 @@ settings! {
     peer_tags_aggregation: bool = "apm_config.peer_tags_aggregation" ["DD_APM_PEER_TAGS_AGGREGATION"] "true";
     /// Compute statistics of spans by their kind, besides top-level and measured ones.
     stats_by_span_kind: bool = "apm_config.compute_stats_by_span_kind" ["DD_APM_COMPUTE_STATS_BY_SPAN_KIND"] "true";
+    /// Receive metrics, events and service checks as DogStatsD.
+    use_dogstatsd: bool = "use_dogstatsd" [] "true";
+    /// UDP port of DogStatsD; 0 for none.
+    dogstatsd_port: u16 = "dogstatsd_port" [] "8125";
+    /// Let other hosts send to it.
+    dogstatsd_non_local_traffic: bool = "dogstatsd_non_local_traffic" [] "false";
+    /// Unix socket of datagrams for DogStatsD.
+    dogstatsd_socket: Option<PathBuf> = "dogstatsd_socket" [] "";
+    /// Unix socket of streams for DogStatsD.
+    dogstatsd_stream_socket: Option<PathBuf> = "dogstatsd_stream_socket" [] "";
+    /// Longest datagram of DogStatsD; what is longer is cut.
+    dogstatsd_buffer_size: Bytes = "dogstatsd_buffer_size" [] "8192";
+    /// Bytes that the system may hold for each of these sockets, as far as it allows; 0 for an eighth of `max_memory`.
+    dogstatsd_so_rcvbuf: Bytes = "dogstatsd_so_rcvbuf" [] "0";
+    /// Where a last line that does not end with a line feed is dropped: udp, uds.
+    dogstatsd_eol_required: Words = "dogstatsd_eol_required" [] "";
+    /// Send the agent's own health as metrics `mote.*`.
+    health_metrics: bool = "health_metrics" [] "true" lambda "false";
+    /// How often.
+    health_metrics_period: Duration = "health_metrics_period" [] "60";
+    /// Tags added to what comes by DogStatsD.
+    dogstatsd_tags: Tags = "dogstatsd_tags" [] "";
+    /// Put before the names of metrics.
+    statsd_metric_namespace: Option<String> = "statsd_metric_namespace" [] "";
+    /// Metrics whose names begin with one of these stay without it.
+    statsd_metric_namespace_blacklist: Words = "statsd_metric_namespace_blacklist" ["DD_STATSD_METRIC_NAMESPACE_BLOCKLIST"]
+        "datadog.agent datadog.dogstatsd datadog.process datadog.trace_agent datadog.tracer activemq activemq_58 airflow cassandra confluent hazelcast hive ignite jboss jvm kafka presto sidekiq solr tomcat runtime";
+    /// Metrics that do not go on.
+    statsd_metric_blocklist: Words = "statsd_metric_blocklist" ["DD_METRIC_FILTERLIST"] "";
+    /// Nor do those whose names begin like that.
+    statsd_metric_blocklist_match_prefix: bool =
+        "statsd_metric_blocklist_match_prefix" ["DD_METRIC_FILTERLIST_MATCH_PREFIX"] "false";
+    /// What becomes of a histogram: max, min, median, avg, sum, count.
+    histogram_aggregates: Words = "histogram_aggregates" [] "max median avg count";
+    /// And which percentiles, from 0 to 1.
+    histogram_percentiles: Words = "histogram_percentiles" [] "0.95";
+    /// How parts of a metric's name become tags: profiles with name, prefix and mappings of match, match_type, name and tags.
+    dogstatsd_mapper_profiles: MapperProfiles = "dogstatsd_mapper_profiles" [] "";
+    /// After so long without a point a context is forgotten.
+    dogstatsd_context_expiry: Duration = "dogstatsd_context_expiry_seconds" [] "20";
+    /// Contexts, that is names with their tags, at one time; 0 for as many as memory allows. Points of further ones are dropped.
+    dogstatsd_context_limit: u32 = "dogstatsd_context_limiter.limit" [] "0";
+    /// Send points with a time of their own as they are; otherwise that time is ignored.
+    dogstatsd_no_aggregation_pipeline: bool = "dogstatsd_no_aggregation_pipeline" [] "true";
     /// Ship logs; inside Lambda beside `serverless_logs_enabled`.
     logs_enabled: Option<bool> = "logs_enabled" [] "";
     /// Ship logs from Lambda; either switch turned on is enough.

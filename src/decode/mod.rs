@@ -7,6 +7,7 @@ use std::fmt;
 pub mod arena;
 pub mod calls;
 pub mod client_stats;
+pub mod dogstatsd;
 pub mod events;
 #[cfg(test)]
 mod golden;

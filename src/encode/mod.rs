@@ -2,13 +2,18 @@
 //! like and refuses to decide what is sent.
 
 pub mod apm_sketch;
+pub mod checks;
 pub mod compress;
+pub mod contexts;
 pub mod info;
 pub mod lambda_api;
 pub mod logs;
+pub mod metric_body;
 pub mod msgpack;
 pub mod protobuf;
 pub mod rates;
+pub mod series;
+pub mod sketches;
 pub mod stats;
 mod trace_messages;
 pub mod traces;

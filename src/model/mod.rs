@@ -4,7 +4,10 @@
 pub mod api_key;
 pub mod invocation;
 pub mod log_line;
+pub mod metric;
+pub mod metrics_item;
 pub mod rates;
+pub mod series;
 pub mod stats;
 pub mod tags;
 pub mod texts;

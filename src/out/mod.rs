@@ -1,7 +1,9 @@
 //! Local output (`--out`): delivered bodies are decoded back and written as one JSON object a record and line. It goes through the
 //! very bodies that an intake would get, so what is shown is what would have been sent.
 
+pub mod checks;
 pub mod logs;
+pub mod metrics;
 mod msgpack;
 pub mod protobuf;
 pub mod proxied;
@@ -27,6 +29,14 @@ pub enum Format {
     Logs,
     /// `StatsPayload` msgpack.
     Stats,
+    /// `MetricPayload` protobuf.
+    Series,
+    /// `SketchPayload` protobuf.
+    Sketches,
+    /// One JSON object.
+    Event,
+    /// JSON array.
+    Checks,
 }
 
 impl Format {
@@ -35,6 +45,9 @@ impl Format {
             Format::Traces => "traces.ndjson",
             Format::Logs => "logs.ndjson",
             Format::Stats => "stats.ndjson",
+            Format::Series | Format::Sketches => "metrics.ndjson",
+            Format::Event => "events.ndjson",
+            Format::Checks => "checks.ndjson",
         }
     }
 }
@@ -114,6 +127,10 @@ fn lines(format: Format, gzipped: bool, body: &[u8]) -> Result<Vec<u8>, Unreadab
         Format::Traces => traces::records(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
         Format::Logs => logs::records(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
         Format::Stats => stats::records(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
+        Format::Series => metrics::series(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
+        Format::Sketches => metrics::sketches(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
+        Format::Event => checks::event(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
+        Format::Checks => checks::records(body, &mut each).map_err(|err| Unreadable(err.to_string()))?,
     }
     Ok(lines)
 }

@@ -172,6 +172,32 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// Numbers without keys, one behind the other; nothing follows an error.
+#[derive(Clone, Debug)]
+pub struct Numbers<'a>(Fields<'a>);
+
+impl<'a> Numbers<'a> {
+    /// Those that `bytes`, a packed field, are.
+    pub fn new(bytes: &'a [u8]) -> Numbers<'a> {
+        Numbers(Fields::new(bytes))
+    }
+}
+
+impl Iterator for Numbers<'_> {
+    type Item = Result<u64, ProtobufError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.rest.is_empty() {
+            return None;
+        }
+        let number = self.0.varint();
+        if number.is_err() {
+            self.0.rest = &[];
+        }
+        Some(number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

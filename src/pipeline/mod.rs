@@ -2,6 +2,7 @@
 //! `spool`. The loop here is a shell; each signal's [`Stage`] has no thread in it.
 
 pub mod logs;
+pub mod metrics;
 pub mod traces;
 
 use crate::sys::clock::Clock;

@@ -3,6 +3,7 @@
 
 pub mod invocation;
 pub mod logs;
+pub mod metrics;
 pub mod pattern;
 pub mod sketch;
 pub mod stats;

@@ -106,6 +106,17 @@ impl Pattern {
         replaced.truncate(replaced.floor_char_boundary(bytes_max));
         Some(replaced)
     }
+
+    /// Each of `templates` with what the groups of the first match stand for; `None` if nothing matches.
+    pub fn expand<'t>(&self, text: &str, templates: impl Iterator<Item = &'t str>) -> Option<Vec<String>> {
+        let found = self.regex.captures(text)?;
+        let expand = |template: &str| {
+            let mut expanded = String::new();
+            found.expand(template, &mut expanded);
+            expanded
+        };
+        Some(templates.map(expand).collect())
+    }
 }
 
 /// The pattern as `regex-lite` has to read it.

@@ -1,13 +1,18 @@
 //! Threads that receive. A source decodes what it gets, has it counted in, and hands it on; it waits or tells its client when
 //! there is no room.
 
+pub mod control_http;
+pub mod dogstatsd;
 pub mod events;
+pub mod health;
 pub mod http;
 pub mod lambda_api;
 pub mod lambda_http;
 pub mod trace_http;
 pub mod trace_proxy;
-pub mod unix_socket;
+
+mod connections;
+mod socket;
 
 use crate::model::invocation::Event;
 use crate::model::invocation::Telemetry;

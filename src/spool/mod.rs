@@ -30,6 +30,14 @@ pub enum Kind {
     Logs,
     /// `StatsPayload` msgpack.
     Stats,
+    /// `MetricPayload` protobuf.
+    Series,
+    /// `SketchPayload` protobuf.
+    Sketches,
+    /// One JSON object, an event.
+    Event,
+    /// JSON array of results of service checks.
+    Checks,
     /// A client's request, passed on as it came to an address of its own.
     Proxied,
     /// The same with an OpenLineage event, whose intake wants the key as a bearer's token.
@@ -43,6 +51,10 @@ impl Kind {
             Kind::Traces => "/api/v0.2/traces",
             Kind::Logs => "/api/v2/logs",
             Kind::Stats => "/api/v0.2/stats",
+            Kind::Series => "/api/v2/series",
+            Kind::Sketches => "/api/beta/sketches",
+            Kind::Event => "/api/v1/events",
+            Kind::Checks => "/api/v1/check_run",
             Kind::Proxied | Kind::Lineage => "", // the body has its address
         }
     }
@@ -139,6 +151,19 @@ struct State {
     patience: Option<Instant>,
     /// No more bodies will come, and posting ends then.
     closed_by: Option<Instant>,
+    /// How long the last flush was waited for.
+    flush_took: Option<Duration>,
+}
+
+/// How full a queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// Bodies that wait.
+    pub bodies: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// How long the last flush was waited for, if there was one.
+    pub flush_took: Option<Duration>,
 }
 
 /// What the poster gets.
@@ -291,6 +316,7 @@ impl Queue {
 
     /// Waits until everything that is in the queue now has been dealt with, until `by` at most; whether it was.
     pub fn flush(&self, until: FlushUntil, by: Instant) -> bool {
+        let since = self.clock.now().uptime;
         let mut state = self.lock();
         let target = state.next_sequence;
         state.flush_by = Some(state.flush_by.map_or(by, |other| other.max(by)));
@@ -305,7 +331,15 @@ impl Queue {
             state = self.wait_for(state, left);
         };
         state.flush_by = None;
+        state.flush_took = Some(self.clock.now().uptime - since);
         settled
+    }
+
+    /// How full it is.
+    pub fn level(&self) -> Level {
+        let state = self.lock();
+        let bytes = state.waiting.iter().map(|body| body.bytes.len()).sum();
+        Level { bodies: state.waiting.len(), bytes, flush_took: state.flush_took }
     }
 
     /// From `until` on nobody waits for room: the end is near, and the newest bodies matter most.
@@ -440,8 +474,10 @@ mod tests {
     #[test]
     fn a_flush_waits_for_what_was_there_and_not_for_what_comes_later() {
         let (ledger, queue, _) = queue(10, WhenFull::DropOldest);
+        assert_eq!(queue.level(), Level { bodies: 0, bytes: 0, flush_took: None });
         assert!(queue.flush(FlushUntil::Settled, far()));
         queue.push(body(&ledger, 1));
+        assert!(matches!(queue.level(), Level { bodies: 1, bytes: 1, flush_took: Some(_) }));
         assert!(!queue.flush(FlushUntil::Settled, soon()));
         std::thread::scope(|scope| {
             let flush = scope.spawn(|| queue.flush(FlushUntil::Settled, far()));

@@ -18,10 +18,17 @@ use crate::sys::inbox::Parcel;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
-use crate::sys::logger;
 use crate::sys::memory::Budget;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What signals ask for.
+pub struct Asked {
+    /// SIGUSR1: print the ledger.
+    pub report: Box<dyn FnMut()>,
+    /// SIGHUP: read settings again.
+    pub reload: Box<dyn FnMut()>,
+}
 
 /// How the main loop acts.
 #[expect(clippy::too_many_arguments, reason = "it touches every part, which is what it is for")]
@@ -33,11 +40,12 @@ pub fn hands(
     ledger: &Arc<Ledger>,
     budget: &Budget,
     clock: Clock,
-    reload: Box<dyn FnMut()>,
+    asked: Asked,
 ) -> Hands {
-    let (traces, logs, queues) = (pipelines.traces.inbox(), pipelines.logs.inbox(), deliver.queues());
+    let (traces, logs, metrics) = (pipelines.traces.inbox(), pipelines.logs.inbox(), pipelines.metrics.inbox());
+    let queues = deliver.queues();
     let (span_inbox, telemetry_inbox, invoked_inbox) = (traces.clone(), logs.clone(), logs.clone());
-    let (span_ledger, report_ledger, budget) = (Arc::clone(ledger), Arc::clone(ledger), budget.clone());
+    let (span_ledger, budget) = (Arc::clone(ledger), budget.clone());
     let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));
     let mut known_arn = String::new();
     Hands {
@@ -62,7 +70,8 @@ pub fn hands(
         }),
         flush: Box::new(move |mark, by| {
             traces.flush(mark.clone(), by);
-            logs.flush(mark, by);
+            logs.flush(mark.clone(), by);
+            metrics.flush(mark, by);
         }),
         delivered: Box::new(move |by| flush_queues(&queues, FlushUntil::SettledOrPaused, by)),
         next: Box::new(move || {
@@ -71,8 +80,8 @@ pub fn hands(
             }
         }),
         save: Box::new(move |remembered| save.save(remembered)),
-        report: Box::new(move || logger::announce(&format!("ledger: {}", report_ledger.snapshot()))),
-        reload,
+        report: asked.report,
+        reload: asked.reload,
     }
 }
 
@@ -100,11 +109,16 @@ pub fn host(config: &Config, lambda: Option<&Registered>) -> Host {
 /// Tells the logs pipeline something that is no telemetry.
 pub fn tell_logs(inbox: &Inbox<LogsItem>, item: LogsItem) {
     let by = Clock::new().instant_in(TELL_WAIT);
-    let nothing = Ledger::new().accept(Signal::Logs, 0);
-    let Some(permit) = Budget::new(0).reserve(0, by) else { return };
-    if inbox.put(Parcel { item, claim: nothing, permit }, by).is_err() {
+    let told = nothing(item, Signal::Logs).is_some_and(|parcel| inbox.put(parcel, by).is_ok());
+    if !told {
         log::debug!("the logs pipeline is behind and was not told of an invocation");
     }
+}
+
+/// A parcel that holds no record and no memory.
+pub fn nothing<T>(item: T, signal: Signal) -> Option<Parcel<T>> {
+    let permit = Budget::new(0).reserve(0, Clock::new().instant_in(Duration::ZERO))?;
+    Some(Parcel { item, claim: Ledger::new().accept(signal, 0), permit })
 }
 
 /// How long the main loop waits to tell a pipeline something.

@@ -4,8 +4,11 @@
 //! receivers before senders), communication server with the restored state, trace agent, and the invocation loop on this thread.
 //! Shutdown is the reverse: sources close, pipelines drain, posters post until the deadline.
 
+mod control;
 mod description;
+mod dogstatsd;
 mod hands;
+mod health;
 mod lambda;
 mod parts;
 mod plan;
@@ -17,6 +20,7 @@ use crate::commands;
 use crate::config;
 use crate::config::AwsEnv;
 use crate::config::Command;
+use crate::config::Config;
 use crate::config::Env;
 use crate::config::Loaded;
 use crate::config::RunArgs;
@@ -32,15 +36,20 @@ use crate::model::invocation::Event;
 use crate::model::rates::RatesHandle;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
+use crate::sources::health::Health;
 use crate::sources::http::Refusal;
 use crate::sources::http::tiny;
 use crate::sources::trace_proxy::Direct;
 use crate::sources::trace_proxy::Proxies;
 use crate::spool::Kind;
+use crate::startup::control::Control;
+use crate::startup::dogstatsd::Dogstatsd;
+use crate::startup::hands::Asked;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
 use crate::startup::parts::Pipelines;
 use crate::startup::parts::Servers;
+use crate::startup::parts::Stages;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::startup::receiver::TraceAgent;
@@ -79,6 +88,10 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
     match config::parse_args(args).map_err(StartError::Args)? {
         Command::Run(args) => run(&args, env, &program),
         Command::Check(args) => check(&args, env),
+        Command::DogstatsdStats(args, json) => {
+            let config = config::load(&args, env, false).config;
+            print(&commands::dogstatsd_stats::dogstatsd_stats(&control::socket_path(&config), json)?)
+        }
         Command::Version => print(concat!("mote ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Help(topic) => print(config::help(topic)),
     }
@@ -115,17 +128,13 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         log::warn!("max_memory: {} is too little; using {}", config.max_memory.0, plan::MEMORY_MIN);
     }
     let ingest = Budget::new(memory.ingest);
-    let hostname = plan::hostname(config, place);
     let deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
-    let (rules, refused) = plan::trace_rules(config);
-    refused.iter().for_each(|warning| log::warn!("{warning}"));
-    plan::sampling_remarks(config, place).iter().for_each(|remark| log::warn!("{remark}"));
     let rates = RatesHandle::new(Random::from_system().bits());
-    let traces = plan::traces(config, place, rules, &hostname, memory, rates.clone());
-    let logs = plan::logs(config, place, &hostname, memory);
-    let pipelines = Pipelines::start(traces, logs, &deliver, &ledger, clock, &exits_tx)?;
+    let hostname = plan::hostname(config, place);
+    let stages = stages(config, place, memory, &hostname, &rates);
+    let pipelines = Pipelines::start(stages, &deliver, &ledger, clock, &exits_tx)?;
 
-    // Step 4 and 5: communication server with the restored state, trace agent.
+    // Step 4 and 5: communication server with the restored state, trace agent, DogStatsD.
     let state = State::load(args, &loaded, place);
     let servers =
         Servers { config, place, memory, budget: &ingest, ledger: &ledger, rates, clock, events: &events_tx, exits: &exits_tx };
@@ -135,7 +144,11 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let direct = (place == Place::Edge && args.out.is_none())
         .then(|| Direct::new(relay.clone(), key.clone(), config.forwarder_timeout, memory.profile));
     let proxies = Proxies::new(proxies, direct, deliver.queue(Kind::Proxied), Arc::clone(&ledger), clock);
-    let trace_agent = servers.trace_agent(&pipelines, proxies);
+    let dogstatsd = Dogstatsd::start(&servers, &pipelines.metrics.inbox());
+    let trace_agent = servers.trace_agent(&pipelines, proxies, dogstatsd.local_addr());
+    let health = health::start(&servers, &deliver, &dogstatsd, &pipelines.metrics.inbox());
+    let control =
+        (place == Place::Edge && state.is_kept()).then(|| Control::start(&servers, &pipelines.metrics.inbox())).flatten();
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));
 
     // Step 6: the invocation loop.
@@ -149,18 +162,34 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let mut random = Random::from_system();
     let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
     let reload = reloader(args.clone(), env.clone(), aws.clone(), place, key.clone(), clock);
-    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, Box::new(reload));
+    let count_missed = dogstatsd.counts_missed(&ledger);
+    let asked = Asked { report: Box::new(reporter(&ledger, count_missed)), reload: Box::new(reload) };
+    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
     let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
+    let [communication_at, traces_at, dogstatsd_at] = [addresses.0, addresses.1, dogstatsd.local_addr()].map(describe);
     let socket = trace_agent.as_ref().and_then(TraceAgent::path);
     let socket = socket.map(|path| format!(" socket={}", path.display())).unwrap_or_default();
-    logger::announce(&format!("ready: communication={} traces={}{socket}", describe(addresses.0), describe(addresses.1)));
+    logger::announce(&format!("ready: communication={communication_at} traces={traces_at}{socket} dogstatsd={dogstatsd_at}"));
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
-    let running = Running { communication, trace_agent, relay, gate, events, main_loop, pipelines, deliver, state };
-    shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), clock);
+    let running = Running {
+        communication,
+        trace_agent,
+        relay,
+        dogstatsd,
+        health,
+        control,
+        gate,
+        events,
+        main_loop,
+        pipelines,
+        deliver,
+        state,
+    };
+    shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), &ledger, clock);
     Ok(close_books(&ledger, &stop, place))
 }
 
@@ -170,6 +199,9 @@ struct Running {
     trace_agent: Option<TraceAgent>,
     /// By which requests of tracers are passed on directly.
     relay: Client,
+    dogstatsd: Dogstatsd,
+    health: Option<Health>,
+    control: Option<Control>,
     gate: Gate,
     events: Receiver<MainEvent>,
     main_loop: MainLoop,
@@ -180,8 +212,9 @@ struct Running {
 
 /// Sources close, what they accepted is drained, pipelines empty, posters post until the end of `time`. Each station leaves time for
 /// those behind it.
-fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
-    let Running { communication, trace_agent, relay, gate, events, mut main_loop, pipelines, deliver, state } = running;
+fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>, clock: Clock) {
+    let Running { communication, trace_agent, relay, dogstatsd, health, control, gate, events, .. } = running;
+    let Running { mut main_loop, pipelines, deliver, state, .. } = running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
@@ -194,6 +227,15 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
         server.stop(a_quarter);
     }
     relay.interrupt(); // whoever still waits for an intake is told so
+    if let Some(control) = control {
+        control.stop(a_quarter);
+    }
+    if let Some(health) = health {
+        health.stop(a_quarter);
+    }
+    let count_missed = dogstatsd.counts_missed(ledger);
+    dogstatsd.stop(a_quarter);
+    count_missed();
     gate.close(|| main_loop.drain(&events, a_half));
     main_loop.drain(&events, a_half);
     let remembered = main_loop.finish(a_half);
@@ -201,6 +243,18 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, clock: Clock) {
     pipelines.finish(three_quarters);
     deliver.finish(&clock, by);
     state.save_clean(&remembered);
+}
+
+/// What each pipeline gets of the configuration, and the warnings about it.
+fn stages(config: &Config, place: Place, memory: Memory, hostname: &str, rates: &RatesHandle) -> Stages {
+    let (rules, mut refused) = plan::trace_rules(config);
+    refused.extend(plan::sampling_remarks(config, place).map(str::to_owned));
+    let traces = plan::traces(config, place, rules, hostname, memory, rates.clone());
+    let logs = plan::logs(config, place, hostname, memory);
+    let (metrics, refused_metrics) = dogstatsd::settings(config, place, hostname, memory);
+    refused.extend(refused_metrics);
+    refused.iter().for_each(|warning| log::warn!("{warning}"));
+    Stages { traces, logs, metrics }
 }
 
 fn place(args: &RunArgs, aws: &AwsEnv) -> Place {
@@ -266,6 +320,15 @@ fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
 
 fn print(text: &str) -> Result<Exit, StartError> {
     std::io::stdout().lock().write_all(text.as_bytes()).map(|()| Exit::Clean).map_err(StartError::Print)
+}
+
+/// SIGUSR1: the ledger.
+fn reporter<F: Fn()>(ledger: &Arc<Ledger>, count_missed: F) -> impl FnMut() + use<F> {
+    let ledger = Arc::clone(ledger);
+    move || {
+        count_missed();
+        logger::announce(&format!("ledger: {}", ledger.snapshot()));
+    }
 }
 
 /// SIGHUP: level and key change at once, everything else needs a restart and says so.

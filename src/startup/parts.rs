@@ -23,6 +23,9 @@ use crate::pipeline::Pipeline;
 use crate::pipeline::logs;
 use crate::pipeline::logs::LogsItem;
 use crate::pipeline::logs::LogsStage;
+use crate::pipeline::metrics;
+use crate::pipeline::metrics::MetricsItem;
+use crate::pipeline::metrics::MetricsStage;
 use crate::pipeline::traces;
 use crate::pipeline::traces::TracesStage;
 use crate::sources::events;
@@ -33,7 +36,6 @@ use crate::sources::lambda_http::OnFlush;
 use crate::sources::trace_http;
 use crate::sources::trace_http::TraceHandler;
 use crate::sources::trace_proxy::Proxies;
-use crate::sources::unix_socket::SocketFile;
 use crate::spool::Body;
 use crate::spool::FlushUntil;
 use crate::spool::Kind;
@@ -55,6 +57,8 @@ use crate::sys::memory::Budget;
 use crate::sys::net::Client;
 use crate::sys::net::Reuse;
 use crate::sys::random::Random;
+use crate::sys::socket_file;
+use crate::sys::socket_file::SocketFile;
 use std::fs::File;
 use std::io;
 use std::io::BufRead;
@@ -74,6 +78,7 @@ pub struct Deliver {
     traces: Poster,
     stats: Poster,
     logs: Poster,
+    metrics: Poster,
     proxied: Poster,
 }
 
@@ -105,6 +110,7 @@ impl Deliver {
             traces: poster("post-traces", base(&config.apm_dd_url, "trace.agent"))?,
             stats: poster("post-stats", base(&config.apm_dd_url, "trace.agent"))?,
             logs: poster("post-logs", base(&config.logs_dd_url, "http-intake.logs"))?,
+            metrics: poster("post-metrics", base(&config.dd_url, "api"))?,
             proxied: poster("post-proxied", String::new())?,
         })
     }
@@ -115,14 +121,15 @@ impl Deliver {
             Kind::Traces => &self.traces,
             Kind::Stats => &self.stats,
             Kind::Logs => &self.logs,
+            Kind::Series | Kind::Sketches | Kind::Event | Kind::Checks => &self.metrics,
             Kind::Proxied | Kind::Lineage => &self.proxied,
         };
         Arc::clone(poster.queue())
     }
 
     /// All queues.
-    pub fn queues(&self) -> [Arc<Queue>; 4] {
-        [&self.traces, &self.stats, &self.logs, &self.proxied].map(|poster| Arc::clone(poster.queue()))
+    pub fn queues(&self) -> [Arc<Queue>; 5] {
+        [&self.traces, &self.stats, &self.logs, &self.metrics, &self.proxied].map(|poster| Arc::clone(poster.queue()))
     }
 
     /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
@@ -137,7 +144,7 @@ impl Deliver {
         for queue in self.queues() {
             queue.close(by);
         }
-        for poster in [self.logs, self.traces, self.stats, self.proxied] {
+        for poster in [self.logs, self.traces, self.stats, self.metrics, self.proxied] {
             poster.finish(clock, by);
         }
     }
@@ -164,6 +171,10 @@ fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
                 let record = proxied::record(body.address.as_deref().unwrap_or_default(), headers, &body.bytes);
                 return out.write_record("proxied.ndjson", &record);
             }
+            Kind::Series => Format::Series,
+            Kind::Sketches => Format::Sketches,
+            Kind::Event => Format::Event,
+            Kind::Checks => Format::Checks,
         };
         let gzipped = body.headers.iter().any(|(name, _)| name == "Content-Encoding");
         out.write(format, gzipped, &body.bytes)
@@ -184,24 +195,44 @@ pub struct Pipelines {
     pub traces: Pipeline<TracesItem>,
     /// Log lines.
     pub logs: Pipeline<LogsItem>,
+    /// Points, events and service checks.
+    pub metrics: Pipeline<MetricsItem>,
+}
+
+/// What the pipelines are made from.
+#[derive(Debug)]
+pub struct Stages {
+    /// Spans.
+    pub traces: traces::Settings,
+    /// Log lines.
+    pub logs: logs::Settings,
+    /// Points, events and service checks.
+    pub metrics: metrics::Settings,
 }
 
 impl Pipelines {
     /// Starts them.
     pub fn start(
-        traces: traces::Settings,
-        logs: logs::Settings,
+        stages: Stages,
         deliver: &Deliver,
         ledger: &Arc<Ledger>,
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Pipelines, StartError> {
         let queues = traces::Queues { traces: deliver.queue(Kind::Traces), stats: deliver.queue(Kind::Stats) };
-        let traces = TracesStage::new(traces, queues, Arc::clone(ledger));
-        let logs = LogsStage::new(logs, deliver.queue(Kind::Logs), Arc::clone(ledger));
+        let traces = TracesStage::new(stages.traces, queues, Arc::clone(ledger));
+        let logs = LogsStage::new(stages.logs, deliver.queue(Kind::Logs), Arc::clone(ledger));
+        let queues = metrics::Queues {
+            series: deliver.queue(Kind::Series),
+            sketches: deliver.queue(Kind::Sketches),
+            events: deliver.queue(Kind::Event),
+            checks: deliver.queue(Kind::Checks),
+        };
+        let metrics = MetricsStage::new(stages.metrics, queues, Arc::clone(ledger));
         Ok(Pipelines {
             traces: Pipeline::start("traces", traces, clock, exits).map_err(StartError::System)?,
             logs: Pipeline::start("logs", logs, clock, exits).map_err(StartError::System)?,
+            metrics: Pipeline::start("metrics", metrics, clock, exits).map_err(StartError::System)?,
         })
     }
 
@@ -209,6 +240,7 @@ impl Pipelines {
     pub fn finish(self, by: Instant) {
         self.logs.finish(by);
         self.traces.finish(by);
+        self.metrics.finish(by);
     }
 }
 
@@ -265,7 +297,7 @@ impl Servers<'_> {
     }
 
     /// The server for tracers. Without its port, its socket or both the rest goes on.
-    pub fn trace_agent(&self, pipelines: &Pipelines, proxies: Proxies) -> Option<TraceAgent> {
+    pub fn trace_agent(&self, pipelines: &Pipelines, proxies: Proxies, dogstatsd: Option<SocketAddr>) -> Option<TraceAgent> {
         if !self.config.apm_enabled {
             return None;
         }
@@ -279,7 +311,7 @@ impl Servers<'_> {
             receiver_port: doors.address().map_or(0, |address| address.port()),
             receiver_socket: &doors.path().map(|path| path.display().to_string()).unwrap_or_default(),
             receiver_timeout_s: self.config.receiver_timeout.as_secs(),
-            statsd_port: 0,
+            statsd_port: dogstatsd.map_or(0, |address| address.port()),
             max_request_bytes: self.memory.request,
             max_memory: self.config.max_memory.0,
             client_drop_p0s: plan::client_drop_p0s(self.config, self.place),
@@ -308,7 +340,7 @@ impl Servers<'_> {
         let say = |err: &io::Error| {
             log::error!("the trace agent cannot listen on the socket {}: {err}; the rest goes on", path.display());
         };
-        SocketFile::listen(&path).inspect_err(say).ok()
+        socket_file::listen(&path, socket_file::MODE_OF_ALL).inspect_err(say).ok()
     }
 
     fn trace_address(&self) -> io::Result<SocketAddr> {

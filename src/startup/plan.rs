@@ -52,8 +52,9 @@ pub enum Place {
     Lambda,
 }
 
-/// How `max_memory` is shared out, in sixteenths: four for requests, five for what they decode to, three for bodies that wait to leave,
-/// one for open buckets of statistics, and three for what is being worked on, which is one body a signal and its compressor.
+/// How `max_memory` is shared out, in parts of 32: eight for requests and datagrams, eight for what requests decode to, six for bodies that
+/// wait to leave, two for open buckets of statistics, three for contexts of metrics, and five for what is being worked on, which is one body
+/// a signal and its compressor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Requests until they are encoded.
@@ -70,6 +71,8 @@ pub struct Memory {
     pub body: usize,
     /// Open buckets of statistics.
     pub stats: usize,
+    /// Contexts of metrics and their open buckets.
+    pub metrics: usize,
 }
 
 /// The largest request the reference agent takes.
@@ -84,15 +87,16 @@ pub const MEMORY_MIN: usize = 8 * 1024 * 1024;
 impl Memory {
     /// The shares of `max_memory`.
     pub fn of(max_memory: usize) -> Memory {
-        let sixteenths = |count: usize| max_memory.max(MEMORY_MIN) / 16 * count;
+        let parts = |count: usize| max_memory.max(MEMORY_MIN) / 32 * count;
         Memory {
-            ingest: sixteenths(4),
-            decoded: sixteenths(5),
-            spool: sixteenths(3),
-            request: sixteenths(3).min(REQUEST_BYTES_MAX),
-            profile: sixteenths(3).min(PROFILE_BYTES_MAX),
-            body: sixteenths(3).min(encode_logs::BODY_BYTES_MAX),
-            stats: sixteenths(1),
+            ingest: parts(8),
+            decoded: parts(8),
+            spool: parts(6),
+            request: parts(6).min(REQUEST_BYTES_MAX),
+            profile: parts(6).min(PROFILE_BYTES_MAX),
+            body: parts(6).min(encode_logs::BODY_BYTES_MAX),
+            stats: parts(2),
+            metrics: parts(3),
         }
     }
 
@@ -122,7 +126,7 @@ fn identity_tags(config: &Config) -> Tags {
 }
 
 /// The same, and the tags of the user.
-fn common_tags(config: &Config) -> Tags {
+pub fn common_tags(config: &Config) -> Tags {
     let mut tags = identity_tags(config);
     tags.extend(&config.tags);
     tags.extend(&config.extra_tags);
@@ -456,8 +460,8 @@ mod tests {
     fn shares_leave_room_for_what_is_being_worked_on() {
         for max_memory in [8 << 20, 24 << 20, 32 << 20, 512 << 20] {
             let memory = Memory::of(max_memory);
-            let Memory { ingest, decoded, spool, stats, .. } = memory;
-            assert!(ingest + decoded + spool + stats <= max_memory / 16 * 13);
+            let Memory { ingest, decoded, spool, stats, metrics, .. } = memory;
+            assert!(ingest + decoded + spool + stats + metrics <= max_memory / 32 * 27);
             assert!(memory.request <= memory.profile && memory.profile < memory.ingest && memory.body <= memory.spool);
             assert!(crate::process::logs::MESSAGE_BYTES_MAX < memory.body);
         }

@@ -3,8 +3,8 @@
 use crate::sources::http::Refusals;
 use crate::sources::http::Service;
 use crate::sources::http::blocking::Server;
-use crate::sources::unix_socket::SocketFile;
 use crate::sys::inbox::Sender;
+use crate::sys::socket_file::SocketFile;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener;

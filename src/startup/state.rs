@@ -34,6 +34,11 @@ impl State {
         State { path, latest: Rc::new(RefCell::new(restored.clone().unwrap_or_default())), restored }
     }
 
+    /// Whether there is a folder for it.
+    pub fn is_kept(&self) -> bool {
+        self.path.is_some()
+    }
+
     /// The agent is ready: from now on the next start can tell whether this run ended cleanly. Inside Lambda a kill is nothing unusual
     /// and every millisecond of the start counts.
     pub fn begin(&self, place: Place) {

@@ -1,9 +1,12 @@
-//! The name of the machine.
+//! What the system tells of the machine and of this process.
 
 use crate::sys::files;
 use std::path::Path;
 
 const NAME_BYTES_MAX: usize = 256;
+
+/// The file has some fifty short lines.
+const STATUS_BYTES_MAX: usize = 16 * 1024;
 
 /// The system's host name, from files below `root`, which is `/` outside tests. `None` for none and for `localhost`, which names
 /// every machine.
@@ -16,10 +19,28 @@ pub fn name(root: &Path) -> Option<String> {
     read("proc/sys/kernel/hostname").or_else(|| read("etc/hostname"))
 }
 
+/// Memory of this process that is in use, in bytes, from files below `root`.
+pub fn resident_bytes(root: &Path) -> Option<u64> {
+    let status = files::read_small(&root.join("proc/self/status"), STATUS_BYTES_MAX).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn memory_in_use_is_told_in_kilobytes() {
+        let root = std::env::temp_dir().join(format!("mote-status-{}", std::process::id()));
+        fs::create_dir_all(root.join("proc/self")).unwrap();
+        assert_eq!(resident_bytes(&root), None);
+        fs::write(root.join("proc/self/status"), "Name:\tmote\nVmHWM:\t  9999 kB\nVmRSS:\t  2048 kB\n").unwrap();
+        assert_eq!(resident_bytes(&root), Some(2 << 20));
+    }
 
     #[test]
     fn localhost_is_no_name() {

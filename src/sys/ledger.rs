@@ -65,6 +65,8 @@ pub enum Reason {
     Sampled,
     /// Broken in a way that only this record suffers from.
     Malformed,
+    /// Of a context beyond the limit; the oldest contexts stay.
+    ContextLimit,
     /// Still waiting when the shutdown's deadline came.
     Shutdown,
     /// No key will come to send it with.
@@ -77,7 +79,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the printed ledger.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Reason::InboxFull,
         Reason::SpoolFull,
         Reason::TooLarge,
@@ -85,6 +87,7 @@ impl Reason {
         Reason::Filtered,
         Reason::Sampled,
         Reason::Malformed,
+        Reason::ContextLimit,
         Reason::Shutdown,
         Reason::NoKey,
         Reason::OutputClosed,
@@ -101,6 +104,7 @@ impl Reason {
             Reason::Filtered => "filtered",
             Reason::Sampled => "sampled",
             Reason::Malformed => "malformed",
+            Reason::ContextLimit => "context_limit",
             Reason::Shutdown => "shutdown",
             Reason::NoKey => "no_key",
             Reason::OutputClosed => "output_closed",
@@ -125,6 +129,7 @@ struct Row {
     accepted: AtomicU64,
     sent: AtomicU64,
     memory: AtomicU64,
+    missed: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
 }
 
@@ -140,6 +145,12 @@ impl Ledger {
         row.accepted.fetch_add(records, Relaxed);
         row.memory.fetch_add(records, Relaxed);
         Claim { ledger: Arc::clone(self), signal, records }
+    }
+
+    /// Notes how many the system has lost so far before anybody here could take them in. They were never accepted, so they are shown beside
+    /// the sum and are not part of it; of datagrams nobody knows how many records were in them.
+    pub fn set_missed(&self, signal: Signal, missed: u64) {
+        self.rows[signal as usize].missed.store(missed, Relaxed);
     }
 
     /// Reads all counters. Other threads may settle meanwhile, which takes two steps, so it reads again until the rows balance; what
@@ -167,6 +178,7 @@ impl Ledger {
                     sent: row.sent.load(Relaxed),
                     memory: row.memory.load(Relaxed),
                     spool: 0,
+                    missed: row.missed.load(Relaxed),
                     dropped: Reason::ALL.map(|reason| (reason, row.dropped[reason as usize].load(Relaxed))),
                 }
             }),
@@ -277,6 +289,8 @@ pub struct RowSnapshot {
     pub memory: u64,
     /// On disk.
     pub spool: u64,
+    /// Lost by the system before they came in; not part of the sum.
+    pub missed: u64,
     /// Lost, by reason.
     pub dropped: [(Reason, u64); Reason::ALL.len()],
 }
@@ -289,7 +303,7 @@ impl RowSnapshot {
 
     /// Whether anything was ever counted.
     pub fn is_used(&self) -> bool {
-        0 < self.accepted + self.restored
+        0 < self.accepted + self.restored + self.missed
     }
 
     /// What came in equals what left, waits or was dropped.
@@ -329,11 +343,14 @@ impl Snapshot {
 impl fmt::Display for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for row in self.rows.iter().filter(|row| row.is_used()) {
-            let RowSnapshot { signal, accepted, restored, sent, memory, spool, dropped } = row;
+            let RowSnapshot { signal, accepted, restored, sent, memory, spool, missed, dropped } = row;
             write!(f, "{} accepted={accepted} restored={restored} sent={sent} memory={memory} spool={spool}", signal.name())?;
             write!(f, " dropped={}", row.dropped_total())?;
             for (reason, count) in dropped.iter().filter(|(_, count)| 0 < *count) {
                 write!(f, " {}={count}", reason.name())?;
+            }
+            if 0 < *missed {
+                write!(f, " missed={missed}")?;
             }
             write!(f, "; ")?;
         }
@@ -370,6 +387,14 @@ mod tests {
         assert_eq!(ledger.snapshot().to_string(), "balanced lost=0");
         ledger.accept(Signal::Checks, 1).sent();
         let expected = "checks accepted=1 restored=0 sent=1 memory=0 spool=0 dropped=0; balanced lost=0";
+        assert_eq!(ledger.snapshot().to_string(), expected);
+    }
+
+    #[test]
+    fn what_the_system_lost_is_shown_beside_the_sum() {
+        let ledger = Ledger::new();
+        ledger.set_missed(Signal::Metrics, 7);
+        let expected = "metrics accepted=0 restored=0 sent=0 memory=0 spool=0 dropped=0 missed=7; balanced lost=0";
         assert_eq!(ledger.snapshot().to_string(), expected);
     }
 

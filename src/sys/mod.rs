@@ -2,6 +2,8 @@
 //! handed to those who need it; nothing here knows what a span or a log line is.
 
 pub mod clock;
+pub mod control_client;
+pub mod datagrams;
 pub mod digest;
 pub mod files;
 pub mod gate;
@@ -13,4 +15,5 @@ pub mod memory;
 pub mod net;
 pub mod random;
 pub mod signals;
+pub mod socket_file;
 pub mod worker;

@@ -56,6 +56,10 @@ class Agent:
 
         return [int(port) for port in wait_until(found, GUARD_S, "the readiness line").groups()]
 
+    def dogstatsd_port(self):
+        """The UDP port that the readiness line names."""
+        return int(next(m[1] for line in self.all_lines() if (m := re.search(r"ready: .*dogstatsd=[\w.]+:(\d+)", line))))
+
     def _match(self):
         return next((m for line in self.all_lines() if (m := READY.search(line))), None)
 
@@ -155,10 +159,11 @@ class Setup:
         env = {"PATH": os.environ["PATH"], "DD_HOSTNAME": HOSTNAME, "DD_RUN_PATH": str(folder / "state")}
         (folder / "state").mkdir(exist_ok=True)
         if intake:
-            env |= {"DD_API_KEY": API_KEY, "DD_APM_DD_URL": intake.url, "DD_LOGS_CONFIG_LOGS_DD_URL": intake.url}
+            env |= {"DD_API_KEY": API_KEY, "DD_APM_DD_URL": intake.url, "DD_LOGS_CONFIG_LOGS_DD_URL": intake.url,
+                    "DD_DD_URL": intake.url}
             env["DD_APM_TELEMETRY_DD_URL"] = intake.url  # which tracers send unasked
         if not self.namespaced:
-            env |= {"DD_COMMUNICATION_PORT": "0", "DD_APM_RECEIVER_PORT": "0"}
+            env |= {"DD_COMMUNICATION_PORT": "0", "DD_APM_RECEIVER_PORT": "0", "DD_DOGSTATSD_PORT": "0"}
         return env | more
 
     def client_env(self, trace_port, **more):

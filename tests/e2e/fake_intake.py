@@ -9,6 +9,7 @@ import msgpack
 import zstandard
 
 import agent_payload
+import metric_payload
 from checks import Failed, check, wait_until
 from fake_http import Answer, FakeServer
 
@@ -16,6 +17,15 @@ TRACES, LOGS, STATS = "/api/v0.2/traces", "/api/v2/logs", "/api/v0.2/stats"
 # What the agent passes on as it came; bodies are the products' own business.
 PASSED_ON = {
     "/api/v2/apmtelemetry", "/api/v2/profile", "/api/v0.1/pipeline_stats", "/api/intake/llm-obs/v2/eval-metric",
+}
+SERIES, SKETCHES, CHECKS, EVENTS = "/api/v2/series", "/api/beta/sketches", "/api/v1/check_run", "/api/v1/events"
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+# What the intake of metrics takes of each: its type, bytes before and after inflation, and how it is read.
+METRICS = {
+    SERIES: (PROTOBUF, 512_000, 5_242_880, metric_payload.decode_series),
+    SKETCHES: (PROTOBUF, 2_621_440, 4_194_304, metric_payload.decode_sketches),
+    CHECKS: (JSON, 2_621_440, 4_194_304, json.loads),
+    EVENTS: (JSON, 2_621_440, 4_194_304, lambda body: [json.loads(body)]),
 }
 STATS_KEYS = "AgentHostname AgentEnv Stats AgentVersion ClientComputed SplitPayload".split()
 INFLATE = {
@@ -53,6 +63,7 @@ class FakeIntake(FakeServer):
     def __init__(self, api_key, *answers):
         self.api_key, self.answers = api_key, list(answers)
         self.posts, self.faults, self.stats, self.passed_on = [], [], [], []
+        self.metrics = {path: [] for path in METRICS}
         super().__init__()
         self.url = f"http://{self.address}"
 
@@ -61,6 +72,8 @@ class FakeIntake(FakeServer):
             return self._take_stats(method, path, headers, body)
         if path.split("?")[0] in PASSED_ON:
             return self._take_passed_on(method, path, headers, body)
+        if path in METRICS:
+            return self._take_metrics(method, path, headers, body)
         try:
             post = self._read(method, path, headers, body)
         except Exception as err:  # whatever the decoders raise is the agent's fault, and told to it as 400
@@ -112,6 +125,24 @@ class FakeIntake(FakeServer):
             self.passed_on.append(PassedOn(path, {name.lower(): value for name, value in headers.items()}, body))
             self.changed.notify_all()
         return Answer(202, b"{}", {"Content-Type": "application/json"})
+    def _take_metrics(self, method, path, headers, body):
+        """The same for metrics, events and service checks."""
+        kind, compressed_max, plain_max, read = METRICS[path]
+        try:
+            check(method == "POST" and headers.get("DD-Api-Key") == self.api_key, "wrong method or DD-Api-Key")
+            check(headers.get("Content-Type") == kind, "wrong Content-Type")
+            plain = INFLATE[headers.get("Content-Encoding", "")](body)
+            check(len(body) <= compressed_max and len(plain) <= plain_max, f"too large: {len(body)}, {len(plain)}")
+            records = read(plain)
+            points = sum(len(series.points) for series in records) if path == SERIES else 0
+            check(points <= 10_000, f"{points} points")
+        except Exception as err:  # as above
+            self.faults.append(f"{method} {path}: {type(err).__name__}: {err}")
+            return Answer(400)
+        with self.changed:
+            self.metrics[path] += records
+            self.changed.notify_all()
+        return Answer(202, b'{"errors":[]}')
 
     def groups(self):
         """Each group of statistics."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import namespace
 import self_test
 from agent import Setup
+from case_dogstatsd import dogstatsd_node, dogstatsd_python, dogstatsd_script
 from case_lambda import lambda_run
 from case_ledger import ledger
 from case_proxies import python_products
@@ -16,7 +17,8 @@ from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
 from checks import Failed
 
-CASES = [python_tracer, node_tracer, python_socket, python_products, stdin_run, lambda_run, ledger]
+CASES = [python_tracer, node_tracer, python_socket, python_products, stdin_run, lambda_run, ledger,
+         dogstatsd_python, dogstatsd_node, dogstatsd_script]
 
 
 def main(arguments):

@@ -45,6 +45,7 @@ pub struct Finished {
 pub struct Ports {
     pub communication: Option<SocketAddr>,
     pub traces: Option<SocketAddr>,
+    pub dogstatsd: Option<SocketAddr>,
 }
 
 /// Settings of a run: ports chosen by the system, and time enough for a slow machine.
@@ -53,6 +54,7 @@ pub fn settings() -> Vec<(&'static str, String)> {
         ("DD_COMMUNICATION_PORT", "0".into()),
         ("DD_APM_RECEIVER_PORT", "0".into()),
         ("DD_APM_RECEIVER_SOCKET", "off".into()), // whatever folders the machine has
+        ("DD_DOGSTATSD_PORT", "0".into()),
         ("DD_HOSTNAME", "test-host".into()),
         ("DD_SHUTDOWN_TIMEOUT", "60".into()), // a guard: the other side answers
         ("DD_RUN_PATH", format!("{}/run", env!("CARGO_TARGET_TMPDIR"))),
@@ -114,7 +116,7 @@ impl Agent {
             let word = line.split_whitespace().find_map(|word| word.strip_prefix(name)).expect("the line names it");
             word.trim_end_matches(['"', '}']).parse().ok()
         };
-        Ports { communication: port("communication="), traces: port("traces=") }
+        Ports { communication: port("communication="), traces: port("traces="), dogstatsd: port("dogstatsd=") }
     }
 
     /// Waits for a line that contains `words`.

@@ -34,13 +34,17 @@ impl Seen {
         plain
     }
 
-    /// The records of a body of traces or logs.
+    /// The records of a body.
     pub fn records(&self) -> Vec<serde_json::Value> {
         let mut records = Vec::new();
         let mut each = |record| records.push(record);
         match self.path.as_str() {
             "/api/v0.2/traces" => mote::out::traces::records(&self.plain(), &mut each).expect("an AgentPayload"),
             "/api/v0.2/stats" => mote::out::stats::records(&self.plain(), &mut each).expect("a StatsPayload"),
+            "/api/v2/series" => mote::out::metrics::series(&self.plain(), &mut each).expect("a MetricPayload"),
+            "/api/beta/sketches" => mote::out::metrics::sketches(&self.plain(), &mut each).expect("a SketchPayload"),
+            "/api/v1/check_run" => mote::out::checks::records(&self.plain(), &mut each).expect("an array of checks"),
+            "/api/v1/events" => mote::out::checks::event(&self.plain(), &mut each).expect("an event"),
             _ => mote::out::logs::records(&self.plain(), &mut each).expect("an array of entries"),
         }
         records

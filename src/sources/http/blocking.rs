@@ -12,12 +12,12 @@
 //! * An idle server wakes up for nothing: accepting blocks until there is a connection or the listening socket is shut down, and
 //!   an idle connection wakes once, when its `idle_time` is over.
 
-use super::connections::{Connections, Seat};
 use super::framing::Head;
 use super::refusals::{Fault, Refusal, Refusals};
-use super::socket::{Listener, Socket};
 use super::wire::{NoBody, Shown, Wire};
 use super::{Request, Response, Service};
+use crate::sources::connections::{Connections, Seat};
+use crate::sources::socket::{Listener, Socket};
 use crate::sys::inbox::Sender;
 use crate::sys::memory::Permit;
 use crate::sys::worker::{Crew, Worker};

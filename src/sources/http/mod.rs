@@ -7,15 +7,14 @@
 pub mod blocking;
 pub mod tiny;
 
-mod connections;
 mod framing;
 mod refusals;
-mod socket;
 mod wire;
 
 pub use framing::{Framing, Head, Headers};
 pub use refusals::{Refusal, Refusals};
-pub use socket::Listener;
+
+pub use crate::sources::socket::Listener;
 
 use crate::sys::clock::Clock;
 use crate::sys::memory::{Budget, Permit};

@@ -23,11 +23,11 @@
 //!   answer has no `Connection: close` in it.
 
 use super::blocking::{CREW_SPARE, Front};
-use super::connections::Connections;
 use super::framing::{Framing, Head, Headers, Version, may_have_body};
 use super::refusals::{Fault, Refusal, Refusals};
-use super::socket::{Listener, Socket};
 use super::{Request, Response, Service};
+use crate::sources::connections::Connections;
+use crate::sources::socket::{Listener, Socket};
 use crate::sys::inbox::Sender;
 use crate::sys::memory::Permit;
 use crate::sys::worker::{Crew, Worker};

@@ -6,8 +6,8 @@
 
 use super::framing::{Framing, Head, chunk_size, encode_head, may_have_body, parse_head};
 use super::refusals::Fault;
-use super::socket::Socket;
 use super::{Limits, Response, Service};
+use crate::sources::socket::Socket;
 use crate::sys::clock::Clock;
 use crate::sys::memory::Permit;
 use std::io::{self, ErrorKind};

@@ -3,7 +3,7 @@
 //! Behind a mutex and not a channel, because whoever makes room must see all connections in one step, and a connection that begins a
 //! request must learn in the same step that it has just been closed.
 
-use super::socket::Socket;
+use crate::sources::socket::Socket;
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -1,0 +1,252 @@
+//! Points of metrics, events and service checks from datagrams to bodies: parse, aggregate, encode.
+//!
+//! Points wait for the end of their ten seconds and then leave at once; a flush, which ends an invocation, takes what the open bucket has.
+//! An event is a body of its own and leaves at once; results of checks wait for others. A record of the ledger is one value of a line,
+//! an event, a check, or a line that is nothing, which counts as a metric. Until a parcel is parsed its claim stands for one record a
+//! datagram, since only parsing tells how many there are.
+
+mod bad_lines;
+mod bodies;
+
+use crate::decode::dogstatsd::LineKind;
+use crate::decode::dogstatsd::Lines;
+use crate::decode::dogstatsd::Parser;
+use crate::decode::dogstatsd::events;
+use crate::encode::checks;
+use crate::encode::checks::Place;
+use crate::encode::series;
+use crate::model::metrics_item::Datagrams;
+use crate::pipeline::Stage;
+use crate::pipeline::metrics::bad_lines::BadLines;
+use crate::pipeline::metrics::bodies::Bodies;
+use crate::process::metrics as rules;
+use crate::process::metrics::Aggregator;
+use crate::process::metrics::Close;
+use crate::process::metrics::Counts;
+use crate::process::metrics::Moment;
+use crate::process::metrics::tags;
+use crate::spool::Queue;
+use crate::sys::clock::Now;
+use crate::sys::inbox::Parcel;
+use crate::sys::ledger::Claim;
+use crate::sys::ledger::Ledger;
+use crate::sys::ledger::Reason;
+use crate::sys::ledger::Signal;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::model::metrics_item::MetricsItem;
+pub use series::Origin;
+
+/// How long results of checks wait for others to share a body with.
+const CHECKS_WAIT: Duration = Duration::from_secs(5);
+
+/// The pipeline's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What is done with points.
+    pub rules: rules::Settings,
+    /// Bytes of a body before compression, at most what the intake takes.
+    pub body_bytes_max: usize,
+    /// 0 to 9.
+    pub compression_level: u32,
+    /// What the backend is told of where metrics come from.
+    pub origin: Option<Origin>,
+}
+
+/// The queues that bodies are put into.
+#[derive(Clone, Debug)]
+pub struct Queues {
+    /// For series.
+    pub series: Arc<Queue>,
+    /// For sketches.
+    pub sketches: Arc<Queue>,
+    /// For events.
+    pub events: Arc<Queue>,
+    /// For service checks.
+    pub checks: Arc<Queue>,
+}
+
+/// The stage.
+#[derive(Debug)]
+pub struct MetricsStage {
+    rules: rules::Settings,
+    parser: Parser,
+    aggregator: Aggregator,
+    bodies: Bodies,
+    bad_lines: BadLines,
+    checks: Option<Checks>,
+    ledger: Arc<Ledger>,
+}
+
+/// Results of checks as JSON, without the bracket at the end.
+#[derive(Debug)]
+struct Checks {
+    json: Vec<u8>,
+    claim: Claim,
+    due: Duration,
+}
+
+impl MetricsStage {
+    /// A stage that puts bodies into `queues`.
+    pub fn new(settings: Settings, queues: Queues, ledger: Arc<Ledger>) -> MetricsStage {
+        MetricsStage {
+            parser: Parser::default(),
+            aggregator: Aggregator::new(settings.rules.clone()),
+            rules: settings.rules.clone(),
+            bodies: Bodies::new(&settings, queues, ledger.accept(Signal::Metrics, 0)),
+            bad_lines: BadLines::default(),
+            checks: None,
+            ledger,
+        }
+    }
+
+    fn take_datagrams(&mut self, datagrams: &Datagrams, now: Now) {
+        self.close(Close::Over, now);
+        self.aggregator.open(moment(now));
+        let mut malformed = 0;
+        for datagram in datagrams.iter() {
+            for line in Lines::new(datagram) {
+                match LineKind::of(line) {
+                    LineKind::Metric => match self.parser.metric(line) {
+                        Ok(metric) => self.aggregator.add(&metric),
+                        Err(error) => {
+                            malformed += 1;
+                            self.bad_lines.add(error, line);
+                        }
+                    },
+                    LineKind::Event => self.take_event(line, now),
+                    LineKind::Check => self.take_check(line, now),
+                }
+            }
+            // Two bytes of a packed line may become a point of 32, so they must not add up through all datagrams.
+            if self.aggregator.has_much_own_time() {
+                self.book(std::mem::take(&mut malformed));
+                let bodies = &mut self.bodies;
+                self.aggregator.send_own_time(moment(now), &mut |outgoing, points| bodies.add(outgoing, points));
+                self.bodies.send();
+            }
+        }
+        self.book(malformed);
+        self.bad_lines.tell(now.uptime);
+    }
+
+    /// Books what the aggregator has taken since the last call, and lines that are nothing.
+    fn book(&mut self, malformed: u64) {
+        let Counts { held, filtered, malformed: not_finite, limited } = self.aggregator.take_counts();
+        let mut claim = self.ledger.accept(Signal::Metrics, held + filtered + malformed + not_finite + limited);
+        claim.drop_some(malformed + not_finite, Reason::Malformed);
+        claim.drop_some(filtered, Reason::Filtered);
+        claim.drop_some(limited, Reason::ContextLimit);
+        self.bodies.hold(claim);
+    }
+
+    fn take_event(&mut self, line: &[u8], now: Now) {
+        let claim = self.ledger.accept(Signal::Events, 1);
+        match events::event(line) {
+            Ok(event) => {
+                let cleaned = tags::clean(event.tags, &[], &self.rules.global_tags);
+                let place = Place { host: self.host(cleaned.host.as_deref()), now: seconds(now), tags: &cleaned.joined };
+                let mut json = Vec::new();
+                checks::event(&mut json, &event, &place);
+                self.bodies.send_event(json, claim);
+            }
+            Err(error) => {
+                claim.drop_all(Reason::Malformed);
+                self.bad_lines.add(error, line);
+            }
+        }
+    }
+
+    fn take_check(&mut self, line: &[u8], now: Now) {
+        let mut claim = self.ledger.accept(Signal::Checks, 1);
+        match events::check(line) {
+            Ok(check) => {
+                let cleaned = tags::clean(check.tags, &[], &self.rules.global_tags);
+                let place = Place { host: self.host(cleaned.host.as_deref()), now: seconds(now), tags: &cleaned.joined };
+                let mut json = Vec::new();
+                checks::check(&mut json, &check, &place);
+                let waiting = self.checks.as_ref().map_or(0, |checks| checks.json.len());
+                if checks::BODY_BYTES_MAX < waiting + json.len() + "[]".len() {
+                    self.send_checks();
+                }
+                let due = now.uptime + CHECKS_WAIT;
+                let checks = self.checks.get_or_insert_with(|| Checks { json: Vec::new(), claim: claim.split(0), due });
+                checks.json.push(if checks.json.is_empty() { b'[' } else { b',' });
+                checks.json.extend_from_slice(&json);
+                checks.claim.merge(claim);
+            }
+            Err(error) => {
+                claim.drop_all(Reason::Malformed);
+                self.bad_lines.add(error, line);
+            }
+        }
+    }
+
+    /// The host of what names none in a field of its own.
+    fn host<'a>(&'a self, tag: Option<&'a str>) -> &'a str {
+        tag.filter(|_| self.rules.host_tag).unwrap_or(&self.rules.hostname)
+    }
+
+    fn send_checks(&mut self) {
+        if let Some(Checks { mut json, claim, .. }) = self.checks.take() {
+            json.push(b']');
+            self.bodies.send_checks(&json, claim);
+        }
+    }
+
+    fn close(&mut self, close: Close, now: Now) {
+        let bodies = &mut self.bodies;
+        self.aggregator.close(close, moment(now), &mut |outgoing, points| bodies.add(outgoing, points));
+        self.bodies.send();
+    }
+}
+
+fn moment(now: Now) -> Moment {
+    Moment { unix: now.unix, uptime: now.uptime }
+}
+
+fn seconds(now: Now) -> i64 {
+    now.unix.as_secs() as i64
+}
+
+impl Stage for MetricsStage {
+    type Item = MetricsItem;
+
+    fn take(&mut self, parcel: Parcel<MetricsItem>, now: Now) {
+        let Parcel { item, claim, permit } = parcel;
+        match item {
+            MetricsItem::Datagrams(datagrams) => self.take_datagrams(&datagrams, now),
+            MetricsItem::Contexts(take) => take(self.aggregator.seen()),
+        }
+        // What is really in the datagrams has been accepted in their place.
+        claim.refuse();
+        drop(permit);
+    }
+
+    fn due(&self) -> Option<Duration> {
+        let checks = self.checks.as_ref().map(|checks| checks.due);
+        self.aggregator.due().into_iter().chain(checks).min()
+    }
+
+    fn on_due(&mut self, now: Now) {
+        self.close(Close::Over, now);
+        if self.checks.as_ref().is_some_and(|checks| checks.due <= now.uptime) {
+            self.send_checks();
+        }
+        self.bad_lines.tell(now.uptime);
+    }
+
+    fn flush(&mut self, now: Now) {
+        self.close(Close::Open, now);
+        self.send_checks();
+    }
+
+    fn finish(&mut self, now: Now) {
+        self.close(Close::Final, now);
+        self.send_checks();
+    }
+}
+
+#[cfg(test)]
+mod tests;

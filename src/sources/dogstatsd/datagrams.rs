@@ -1,0 +1,187 @@
+//! DogStatsD over datagrams: a UDP port or a Unix datagram socket, each with a thread of its own.
+
+use super::BATCH_BYTES_MAX;
+use super::Outlet;
+use crate::model::metrics_item;
+use crate::sys::datagrams::Datagrams;
+use crate::sys::inbox::Sender;
+use crate::sys::worker::Worker;
+use crate::sys::worker::pause;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+use std::time::Instant;
+
+/// After an error that is not one datagram's, so that a broken socket does not keep a core busy.
+const REST: Duration = Duration::from_millis(100);
+
+/// A socket and the thread that empties it.
+#[derive(Debug)]
+pub struct Server {
+    socket: Arc<Datagrams>,
+    stopping: Arc<AtomicBool>,
+    worker: Worker<()>,
+}
+
+impl Server {
+    /// Starts the thread `name`. Of a datagram longer than `buffer_bytes` the rest is lost.
+    pub fn start(
+        name: &'static str,
+        socket: impl Into<Datagrams>,
+        buffer_bytes: usize,
+        outlet: Outlet,
+        exits: &Sender<&'static str>,
+    ) -> io::Result<Server> {
+        let (socket, stopping) = (Arc::new(socket.into()), Arc::new(AtomicBool::new(false)));
+        let (inner, stops) = (Arc::clone(&socket), Arc::clone(&stopping));
+        let mut buffer = vec![0; buffer_bytes];
+        let worker = Worker::spawn(name, exits, move || receive(&inner, &stops, &mut buffer, &outlet))?;
+        Ok(Server { socket, stopping, worker })
+    }
+
+    /// Where it listens; `None` for a path.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The socket, which knows what the system has thrown away because it came faster than it was received.
+    pub fn socket(&self) -> Arc<Datagrams> {
+        Arc::clone(&self.socket)
+    }
+
+    /// Hands on what has arrived, then ends.
+    pub fn stop(self, by: Instant) {
+        self.stopping.store(true, SeqCst);
+        self.socket.wake();
+        if let Err(err) = self.worker.finish(by) {
+            log::warn!("{err}");
+        }
+    }
+}
+
+fn receive(socket: &Datagrams, stopping: &AtomicBool, buffer: &mut [u8], outlet: &Outlet) {
+    loop {
+        let mut batch = metrics_item::Datagrams::default();
+        // Once it is woken the first call no longer waits, and takes out what is still there.
+        match socket.receive(buffer) {
+            Ok(bytes) => outlet.add(&mut batch, &buffer[..bytes]),
+            Err(err) => outlive(&err),
+        }
+        while batch.bytes_len() + buffer.len() <= BATCH_BYTES_MAX {
+            match socket.receive_now(buffer) {
+                Ok(Some(0)) if stopping.load(SeqCst) => break,
+                Ok(Some(bytes)) => outlet.add(&mut batch, &buffer[..bytes]),
+                Ok(None) | Err(_) => break, // an error comes again with the next call that waits
+            }
+        }
+        let is_last = batch.is_empty() && stopping.load(SeqCst);
+        outlet.hand_on(batch);
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// An error of a datagram socket is the system's remark on an earlier one, or want of memory.
+fn outlive(err: &io::Error) {
+    if err.kind() != io::ErrorKind::Interrupted {
+        log::debug!("dogstatsd: {err}");
+        pause(REST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::metrics_item::MetricsItem;
+    use crate::sources::dogstatsd::LastLine;
+    use crate::sys::clock::Clock;
+    use crate::sys::inbox::Message;
+    use crate::sys::inbox::Receiver;
+    use crate::sys::inbox::channel;
+    use crate::sys::inbox::inbox;
+    use crate::sys::ledger::Ledger;
+    use crate::sys::memory::Budget;
+    use crate::sys::socket_file;
+    use std::net::Ipv4Addr;
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixDatagram;
+
+    fn outlet(items_max: usize, last_line: LastLine) -> (Outlet, Receiver<Message<MetricsItem>>, Arc<Ledger>) {
+        let (inbox, receiver) = inbox(items_max);
+        let ledger = Ledger::new();
+        let outlet =
+            Outlet { inbox, ledger: Arc::clone(&ledger), budget: Budget::new(1 << 20), clock: Clock::new(), last_line };
+        (outlet, receiver, ledger)
+    }
+
+    /// Everything in the inbox once the server is gone.
+    fn texts(receiver: &Receiver<Message<MetricsItem>>) -> Vec<String> {
+        let mut texts = Vec::new();
+        for message in receiver.try_iter() {
+            if let Message::Item(Parcel { item: MetricsItem::Datagrams(datagrams), claim, .. }) = message {
+                assert_eq!(claim.records(), datagrams.len() as u64);
+                texts.extend(datagrams.iter().map(|datagram| String::from_utf8_lossy(datagram).into_owned()));
+                claim.sent();
+            }
+        }
+        texts
+    }
+
+    use crate::sys::inbox::Parcel;
+
+    fn far() -> Instant {
+        Clock::new().instant_in(Duration::from_secs(3600))
+    }
+
+    #[test]
+    fn what_has_arrived_before_the_stop_is_handed_on() {
+        let (outlet, receiver, ledger) = outlet(100, LastLine::Counts);
+        let (exits, _keep) = channel(4);
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let server = Server::start("udp", socket, 8192, outlet, &exits).unwrap();
+        let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let sent: Vec<String> = (0..50).map(|number| format!("page.views:{number}|c")).collect();
+        for text in &sent {
+            client.send_to(text.as_bytes(), server.local_addr().unwrap()).unwrap();
+        }
+        client.send_to(b"", server.local_addr().unwrap()).unwrap();
+        server.stop(far());
+        assert_eq!(texts(&receiver), sent);
+        assert!(ledger.snapshot().is_quiet() && ledger.snapshot().is_balanced());
+    }
+
+    #[test]
+    fn a_unix_socket_is_as_good() {
+        let (outlet, receiver, _) = outlet(100, LastLine::NeedsItsEnd);
+        let (exits, _keep) = channel(4);
+        let path = std::env::temp_dir().join(format!("mote-dogstatsd-{}", std::process::id()));
+        let (socket, _file) = socket_file::datagram(&path, socket_file::MODE_OF_ALL).unwrap();
+        let server = Server::start("unix", socket, 8192, outlet, &exits).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        client.send_to(b"a:1|c\nb:2|c\nc:3", &path).unwrap();
+        client.send_to(b"d:4|c", &path).unwrap();
+        server.stop(far());
+        assert_eq!(texts(&receiver), ["a:1|c\nb:2|c\n"], "what no line feed ends is dropped");
+    }
+
+    #[test]
+    fn a_full_inbox_costs_the_batch_and_is_counted() {
+        let (outlet, receiver, ledger) = outlet(1, LastLine::Counts);
+        for _ in 0..2 {
+            let mut batch = metrics_item::Datagrams::default();
+            batch.push(b"a:1|c");
+            outlet.hand_on(batch);
+        }
+        assert!(
+            ledger
+                .snapshot()
+                .to_string()
+                .starts_with("metrics accepted=2 restored=0 sent=0 memory=1 spool=0 dropped=1 inbox_full=1")
+        );
+        assert_eq!(texts(&receiver), ["a:1|c"]);
+    }
+}
