@@ -268,3 +268,62 @@ fn nothing_is_lost_or_doubled_whatever_comes_and_whenever_it_is_flushed() {
         assert!(rig.ledger.snapshot().is_quiet() && rig.ledger.snapshot().is_balanced(), "seed {seed}");
     }
 }
+
+#[test]
+fn any_datagram_leaves_bodies_that_can_be_read_and_books_that_balance() {
+    let seed = Random::from_system().bits();
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let parts = [
+        "_e{1,2}:",
+        "_sc|",
+        "name",
+        "\u{fc}n\u{ef}",
+        ":",
+        "|",
+        "1",
+        "-2.5e3",
+        "NaN",
+        "c",
+        "g",
+        "ms",
+        "d",
+        "s",
+        "h",
+        "|#",
+        "a:b",
+        ",",
+        "device:x",
+        "dd.internal.resource:",
+        "host:",
+        "|@",
+        "0.1",
+        "|T",
+        "17",
+        "\n",
+        "\r\n",
+        "|m:",
+        "|h:",
+        "\\n",
+        "name:1|d",
+        "x:2|c|#t",
+    ];
+    for _ in 0..200 {
+        let mut rig = rig();
+        let mut batch = Datagrams::default();
+        for _ in 0..20 {
+            let mut datagram: Vec<u8> =
+                (0..random.below(40)).flat_map(|_| parts[random.below(parts.len() as u64) as usize].bytes()).collect();
+            if let Some(byte) = datagram.get_mut(random.below(200) as usize) {
+                *byte ^= 1 << random.below(8);
+            }
+            batch.push(&datagram);
+        }
+        let records = batch.len() as u64;
+        let parcel = rig.parcel(MetricsItem::Datagrams(batch), records);
+        rig.stage.take(parcel, at(random.below(10)));
+        rig.stage.finish(at(10));
+        let _ = (rig.series(), rig.sketches(), rig.events(), rig.checks());
+        assert!(rig.ledger.snapshot().is_quiet() && rig.ledger.snapshot().is_balanced(), "seed {seed}");
+    }
+}

@@ -47,9 +47,9 @@ impl Context {
     }
 }
 
-/// Of a context without its texts: itself, its place in a table that is half full, an empty sketch, and what the allocator takes for each
-/// of these.
-const CONTEXT_BYTES: usize = size_of::<Context>() + 16 + size_of::<Sketch>() + 4 * 16;
+/// Of a context without its texts: itself and as much again for the half of a vector that is empty on average, its place in a table, an
+/// empty sketch, and what the allocator takes for each of these.
+const CONTEXT_BYTES: usize = size_of::<Context>() * 3 / 2 + 16 + size_of::<Sketch>() + 4 * 16;
 
 /// The beginning and tags of a line, as they were.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ struct RawLine {
 }
 
 /// The same for a line.
-const RAW_BYTES: usize = size_of::<RawLine>() + 16 + 16;
+const RAW_BYTES: usize = size_of::<RawLine>() * 3 / 2 + 16 + 16;
 
 /// Where points of a line go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,9 @@
 //! start as their time. A forced flush, at the end of an invocation, sends what an open bucket has so far. The backend keeps the last of
 //! two points of one series with the same second, so what comes later in the same bucket gets the next second: bucket 20 that was flushed
 //! once has points at 20 and 21. Sums over ten seconds stay right, and no time lies outside of the bucket. There are nine such flushes;
-//! a tenth leaves the points to wait for the bucket's end.
+//! a tenth leaves the points to wait for the bucket's end. (The Agent's forced flush and Datadog's extension give both parts the bucket's
+//! start, so that of a count only the later part stays. Source: pkg/aggregator/time_sampler.go, and serverless-components,
+//! crates/dogstatsd/src/metric.rs.)
 //!
 //! Counts are sent as counts, not divided by ten as the Agent does outside of Lambda: a rate of a process that was frozen is wrong. No
 //! zeros are sent after the last point.

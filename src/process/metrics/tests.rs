@@ -233,6 +233,23 @@ fn contexts_go_when_nothing_comes_any_more() {
 }
 
 #[test]
+fn ten_thousand_contexts_take_seven_megabytes() {
+    let mut bench = Bench::new(Settings { bytes_max: 64 << 20, ..settings() });
+    let mut largest = 0;
+    for number in 0..10_000 {
+        let kind = if number % 3 == 0 { MetricKind::Distribution } else { MetricKind::Count };
+        let name = format!("shop.requests.{}", number % 23);
+        let tags = format!(
+            "env:prod,service:web-store,version:1.2.3,region:eu-west-1,host_group:g1,endpoint:/api/v1/items/{number},status:200"
+        );
+        bench.add(metric(&name, f64::from(number), kind, &tags), at(T));
+        largest = largest.max(bench.aggregator.bytes());
+    }
+    assert_eq!(bench.aggregator.contexts(), 10_000);
+    assert!(2_000_000 < largest && largest < 7_500_000, "{largest}");
+}
+
+#[test]
 fn memory_stays_within_its_share_whatever_comes() {
     let bytes_max = 300_000;
     let kinds = [MetricKind::Count, MetricKind::Distribution, MetricKind::Histogram, MetricKind::Set, MetricKind::Gauge];
