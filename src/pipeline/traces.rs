@@ -13,6 +13,7 @@ use crate::encode::traces::PayloadWriter;
 use crate::encode::traces::TraceBody;
 use crate::model::stats::ClientStats;
 use crate::model::trace::TracePayload;
+use crate::model::trace::TracerInfo;
 use crate::model::traces_item::TracesItem;
 use crate::pipeline::Stage;
 use crate::process::stats;
@@ -32,6 +33,8 @@ use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
 use crate::sys::memory::Permit;
+use crate::sys::spares;
+use crate::sys::spares::Spares;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +66,8 @@ pub struct Settings {
     pub compression_level: u32,
     /// Who counts.
     pub statistics: Statistics,
+    /// How much of the memory of payloads, and again of their bodies, is kept for the next ones.
+    pub spares: spares::Limits,
 }
 
 /// The queues that bodies are put into.
@@ -74,6 +79,15 @@ pub struct Queues {
     pub stats: Arc<Queue>,
 }
 
+/// What payloads leave behind, for the source to use again.
+#[derive(Clone, Debug)]
+pub struct Leavings {
+    /// What requests decoded to.
+    pub payloads: Spares<TracePayload>,
+    /// The requests' bodies.
+    pub bodies: Spares<Vec<u8>>,
+}
+
 /// The stage.
 #[derive(Debug)]
 pub struct TracesStage {
@@ -83,6 +97,7 @@ pub struct TracesStage {
     concentrator: Option<Concentrator>,
     clients: Option<Clients>,
     queues: Queues,
+    leavings: Leavings,
     ledger: Arc<Ledger>,
 }
 
@@ -110,7 +125,22 @@ impl TracesStage {
             Statistics::Here(settings) => Some(Concentrator::new(settings.clone())),
             Statistics::Backend => None,
         };
-        TracesStage { settings, memory: rules::Memory::default(), body: None, concentrator, clients: None, queues, ledger }
+        let leavings = Leavings { payloads: Spares::new(settings.spares), bodies: Spares::new(settings.spares) };
+        TracesStage {
+            settings,
+            memory: rules::Memory::default(),
+            body: None,
+            concentrator,
+            clients: None,
+            queues,
+            leavings,
+            ledger,
+        }
+    }
+
+    /// What its payloads leave behind.
+    pub fn leavings(&self) -> Leavings {
+        self.leavings.clone()
     }
 
     fn take_spans(&mut self, mut payload: TracePayload, mut claim: Claim, now: Now) {
@@ -144,6 +174,14 @@ impl TracesStage {
         if self.body.as_ref().is_some_and(|filling| filling.claim.records() == 0) {
             self.body = None; // nothing but chunks that were filtered or are too large
         }
+        self.leave(payload);
+    }
+
+    fn leave(&self, mut payload: TracePayload) {
+        let body = payload.reuse(TracerInfo::default());
+        let (bytes, body_bytes) = (payload.memory_bytes(), body.capacity());
+        self.leavings.payloads.give(payload, bytes);
+        self.leavings.bodies.give(body, body_bytes);
     }
 
     fn take_stats(&mut self, mut stats: ClientStats, mut claim: Claim, permit: Permit, now: Now) {
@@ -242,6 +280,9 @@ impl Stage for TracesStage {
         let is_due = |due: Option<Duration>| due.is_some_and(|due| due <= now.uptime);
         if is_due(self.body.as_ref().map(|filling| filling.due)) {
             self.close_body();
+            // Under load the next request fills them again; without any, nobody should hold memory.
+            self.leavings.payloads.clear();
+            self.leavings.bodies.clear();
         }
         if is_due(self.clients.as_ref().map(|clients| clients.due)) {
             self.send_clients();

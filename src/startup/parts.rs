@@ -23,6 +23,7 @@ use crate::pipeline::logs;
 use crate::pipeline::logs::LogsItem;
 use crate::pipeline::logs::LogsStage;
 use crate::pipeline::traces;
+use crate::pipeline::traces::Leavings;
 use crate::pipeline::traces::TracesStage;
 use crate::sources::events;
 use crate::sources::http::Service;
@@ -178,6 +179,8 @@ pub struct Pipelines {
     pub traces: Pipeline<TracesItem>,
     /// Log lines.
     pub logs: Pipeline<LogsItem>,
+    /// What payloads of spans leave behind.
+    leavings: Leavings,
 }
 
 impl Pipelines {
@@ -194,6 +197,7 @@ impl Pipelines {
         let traces = TracesStage::new(traces, queues, Arc::clone(ledger));
         let logs = LogsStage::new(logs, deliver.queue(Kind::Logs), Arc::clone(ledger));
         Ok(Pipelines {
+            leavings: traces.leavings(),
             traces: Pipeline::start("traces", traces, clock, exits).map_err(StartError::System)?,
             logs: Pipeline::start("logs", logs, clock, exits).map_err(StartError::System)?,
         })
@@ -275,7 +279,9 @@ impl Servers<'_> {
             });
             let state = sha256_hex(info.as_bytes());
             let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
-            let handler = TraceHandler::new(inbox, ledger, self.clock, limits, info, state).with_proxies(proxies);
+            let handler = TraceHandler::new(inbox, ledger, self.clock, limits, info, state)
+                .with_proxies(proxies)
+                .with_spares(pipelines.leavings.payloads.clone(), pipelines.leavings.bodies.clone());
             let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
             blocking::Server::start("trace-agent", listener, service, self.exits)
         });

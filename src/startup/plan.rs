@@ -33,6 +33,7 @@ use crate::sources::http;
 use crate::sources::trace_http::TraceLimits;
 use crate::sys::host;
 use crate::sys::random::Random;
+use crate::sys::spares;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -237,6 +238,10 @@ fn sql_settings(config: &Config, refused: &mut Vec<String>) -> sql::Settings {
     }
 }
 
+/// As many as requests are usually worked on at the same time. Of 32 MiB this makes 3 MiB at most that payloads and bodies leave behind,
+/// for some seconds after they were busy.
+const SPARES_MAX: usize = 2;
+
 /// The traces pipeline.
 pub fn traces(config: &Config, place: Place, rules: trace_rules::Settings, hostname: &str, memory: Memory) -> traces::Settings {
     traces::Settings {
@@ -251,6 +256,7 @@ pub fn traces(config: &Config, place: Place, rules: trace_rules::Settings, hostn
         body_bytes_max: memory.body,
         compression_level: config.compression_level,
         statistics: statistics(config, place, memory),
+        spares: spares::Limits { items_max: SPARES_MAX, item_bytes_max: memory.body / 8 },
     }
 }
 

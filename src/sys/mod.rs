@@ -13,4 +13,5 @@ pub mod memory;
 pub mod net;
 pub mod random;
 pub mod signals;
+pub mod spares;
 pub mod worker;

@@ -33,6 +33,7 @@ fn rig(statistics: Statistics) -> Rig {
         body_bytes_max: 1 << 20,
         compression_level: 1,
         statistics,
+        spares: spares::Limits::NONE,
     };
     let stage = TracesStage::new(settings, queues.clone(), Arc::clone(&ledger));
     Rig { stage, ledger, queues, budget: Budget::new(1 << 20) }
