@@ -110,10 +110,15 @@ macro_rules! pushers {
 
 impl Arena {
     /// An empty one, whose payload may take `allowance` bytes besides the request.
-    pub fn new(tracer: TracerInfo, allowance: usize) -> Arena {
+    pub fn new(start: TracePayload, allowance: usize) -> Arena {
+        // What it holds already is paid like everything else; with less than that it is of no use.
+        let (held, start) = match start.memory_bytes() {
+            held if held <= allowance => (held, start),
+            _ => (0, start.tracer.into()),
+        };
         Arena {
-            payload: TracePayload { tracer, ..TracePayload::default() },
-            memory: Memory { left: allowance, allowance },
+            payload: start,
+            memory: Memory { left: allowance - held, allowance },
             chunk: Ends::default(),
             chunk_spans: 0,
             trace_id: 0,
@@ -326,7 +331,7 @@ mod tests {
     #[test]
     fn vectors_take_what_is_allowed_and_not_a_byte_more() {
         let allowance = 100 * size_of::<Tag>() + 5;
-        let mut arena = Arena::new(TracerInfo::default(), allowance);
+        let mut arena = Arena::new(TracerInfo::default().into(), allowance);
         let taken = (0..).take_while(|_| arena.tag(Tag::default()).is_ok()).count();
         assert_eq!(taken, 100);
         assert_eq!(arena.make(b"6 more"), Err(DecodeError::Memory { allowance }));
@@ -348,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_repair_is_paid_and_a_valid_text_is_free() {
-        let mut arena = Arena::new(TracerInfo::default(), 20);
+        let mut arena = Arena::new(TracerInfo::default().into(), 20);
         let request = b"valid text \xff\xff\xff\xff\xff\xff\xff".to_vec();
         assert!(arena.text(&request, 0..10).is_ok());
         assert!(arena.text(&request, 11..13).is_ok());

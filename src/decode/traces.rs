@@ -18,7 +18,6 @@ use crate::decode::traces_v05;
 use crate::decode::traces_v07;
 use crate::decode::traces_v10;
 use crate::model::trace::TracePayload;
-use crate::model::trace::TracerInfo;
 
 /// The formats of trace requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,17 +85,24 @@ fn is_media_type(text: &str) -> bool {
 }
 
 impl Decoder {
-    /// Reads `request`. What it decodes to may take `allowance` bytes besides the request itself.
-    pub fn decode(self, request: Vec<u8>, tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
+    /// Reads `request`. What it decodes to may take `allowance` bytes besides the request itself, with
+    /// what `start`, an empty payload, has room for.
+    pub fn decode(
+        self,
+        request: Vec<u8>,
+        start: impl Into<TracePayload>,
+        allowance: usize,
+    ) -> Result<TracePayload, DecodeError> {
+        let start = start.into();
         match self {
-            Decoder::V04 => traces_v04::decode(request, tracer, allowance),
-            Decoder::V05 => traces_v05::decode(request, tracer, allowance),
-            Decoder::V07 => traces_v07::decode(request, tracer, allowance),
-            Decoder::V10 => traces_v10::decode(request, tracer, allowance),
-            Decoder::FlatJson => traces_json::decode_flat(&request, tracer, allowance),
-            Decoder::Json => traces_json::decode(&request, tracer, allowance),
-            Decoder::JsonOrV04 => traces_json::decode(&request, tracer.clone(), allowance)
-                .or_else(|_| traces_v04::decode(request, tracer, allowance)),
+            Decoder::V04 => traces_v04::decode(request, start, allowance),
+            Decoder::V05 => traces_v05::decode(request, start, allowance),
+            Decoder::V07 => traces_v07::decode(request, start, allowance),
+            Decoder::V10 => traces_v10::decode(request, start, allowance),
+            Decoder::FlatJson => traces_json::decode_flat(&request, start, allowance),
+            Decoder::Json => traces_json::decode(&request, start, allowance),
+            Decoder::JsonOrV04 => traces_json::decode(&request, start.tracer.clone(), allowance)
+                .or_else(|_| traces_v04::decode(request, start, allowance)),
         }
     }
 }
@@ -104,6 +110,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::trace::TracerInfo;
 
     #[track_caller]
     fn check(path: &str, content_type: &str, expected: Result<Decoder, NoDecoder>) {

@@ -26,7 +26,6 @@ use crate::model::trace::SpanLink;
 use crate::model::trace::Tag;
 use crate::model::trace::Text;
 use crate::model::trace::TracePayload;
-use crate::model::trace::TracerInfo;
 use serde::de::DeserializeSeed;
 use serde::de::Deserializer;
 use serde::de::Error;
@@ -38,16 +37,16 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// Reads `request`. What it decodes to may take `allowance` bytes.
-pub fn decode(request: &[u8], tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
-    let mut json = Json { arena: Arena::new(tracer, allowance), error: None };
+pub fn decode(request: &[u8], start: impl Into<TracePayload>, allowance: usize) -> Result<TracePayload, DecodeError> {
+    let mut json = Json { arena: Arena::new(start.into(), allowance), error: None };
     let read = Traces(&mut json).deserialize(&mut serde_json::Deserializer::from_slice(request));
     json.ended(read)?;
     json.arena.finish(Vec::new())
 }
 
 /// Reads `request`, a flat list of spans. What it decodes to may take `allowance` bytes.
-pub fn decode_flat(request: &[u8], tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
-    let mut json = Json { arena: Arena::new(tracer, allowance), error: None };
+pub fn decode_flat(request: &[u8], start: impl Into<TracePayload>, allowance: usize) -> Result<TracePayload, DecodeError> {
+    let mut json = Json { arena: Arena::new(start.into(), allowance), error: None };
     let spans = Elements(&mut json, PhantomData::<LooseSpan>);
     let read = spans.deserialize(&mut serde_json::Deserializer::from_slice(request));
     json.ended(read)?;
@@ -440,6 +439,7 @@ fn base64_digit(byte: u8) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::decode::golden;
+    use crate::model::trace::TracerInfo;
 
     const TWO_SPANS: &str = include_str!("../../fixtures/decode/traces_v04/two_spans.expected.json");
 

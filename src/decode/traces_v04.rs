@@ -28,14 +28,13 @@ use crate::model::trace::SpanLink;
 use crate::model::trace::Tag;
 use crate::model::trace::Text;
 use crate::model::trace::TracePayload;
-use crate::model::trace::TracerInfo;
 
 /// The size of a `meta_struct` value that the reference takes.
 pub const META_STRUCT_BYTES_MAX: usize = 10 << 20;
 
 /// Reads `request`. What it decodes to may take `allowance` bytes besides the request itself.
-pub fn decode(request: Vec<u8>, tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
-    let mut arena = Arena::new(tracer, allowance);
+pub fn decode(request: Vec<u8>, start: impl Into<TracePayload>, allowance: usize) -> Result<TracePayload, DecodeError> {
+    let mut arena = Arena::new(start.into(), allowance);
     let mut spans = Spans { reader: Reader::new(&request), arena: &mut arena };
     for _ in 0..spans.reader.array_len()? {
         spans.trace()?;
@@ -243,6 +242,7 @@ impl ValueParts {
 mod tests {
     use super::*;
     use crate::decode::golden;
+    use crate::model::trace::TracerInfo;
 
     const TWO_SPANS: &[u8] = include_bytes!("../../fixtures/decode/traces_v04/two_spans.bin");
     const QUIRKS: &[u8] = include_bytes!("../../fixtures/decode/traces_v04/quirks.bin");

@@ -19,11 +19,10 @@ use crate::model::trace::Span;
 use crate::model::trace::Tag;
 use crate::model::trace::Text;
 use crate::model::trace::TracePayload;
-use crate::model::trace::TracerInfo;
 
 /// Reads `request`. What it decodes to may take `allowance` bytes besides the request itself.
-pub fn decode(request: Vec<u8>, tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
-    let mut arena = Arena::new(tracer, allowance);
+pub fn decode(request: Vec<u8>, start: impl Into<TracePayload>, allowance: usize) -> Result<TracePayload, DecodeError> {
+    let mut arena = Arena::new(start.into(), allowance);
     let mut reader = Reader::new(&request);
     exactly("parts of a request", 2, reader.array_len()?)?;
     let table = table(&mut reader, &mut arena)?;
@@ -99,6 +98,7 @@ fn metrics(reader: &mut Reader, arena: &mut Arena, table: &[Text]) -> Result<Sli
 mod tests {
     use super::*;
     use crate::decode::golden;
+    use crate::model::trace::TracerInfo;
 
     const TWO_SPANS: &[u8] = include_bytes!("../../fixtures/decode/traces_v05/two_spans.bin");
 

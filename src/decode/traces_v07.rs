@@ -21,8 +21,8 @@ use crate::model::trace::TracerInfo;
 pub(super) const FIELD_BYTES_MAX: usize = 5000;
 
 /// Reads `request`. What it decodes to may take `allowance` bytes besides the request itself.
-pub fn decode(request: Vec<u8>, tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
-    let mut arena = Arena::new(tracer, allowance);
+pub fn decode(request: Vec<u8>, start: impl Into<TracePayload>, allowance: usize) -> Result<TracePayload, DecodeError> {
+    let mut arena = Arena::new(start.into(), allowance);
     let mut spans = Spans { reader: Reader::new(&request), arena: &mut arena };
     for _ in 0..spans.reader.map_len()? {
         spans.payload_member()?;

@@ -36,11 +36,10 @@ use crate::model::trace::SpanLink;
 use crate::model::trace::Tag;
 use crate::model::trace::Text;
 use crate::model::trace::TracePayload;
-use crate::model::trace::TracerInfo;
 
 /// Reads `request`. What it decodes to may take `allowance` bytes besides the request itself.
-pub fn decode(request: Vec<u8>, tracer: TracerInfo, allowance: usize) -> Result<TracePayload, DecodeError> {
-    let mut arena = Arena::new(tracer, allowance);
+pub fn decode(request: Vec<u8>, start: impl Into<TracePayload>, allowance: usize) -> Result<TracePayload, DecodeError> {
+    let mut arena = Arena::new(start.into(), allowance);
     arena.keep_made();
     let words = Words::make(&mut arena)?;
     let reader = Reader::new(&request);
@@ -394,6 +393,7 @@ const FREE_TAGS: usize = 2;
 mod tests {
     use super::*;
     use crate::decode::golden;
+    use crate::model::trace::TracerInfo;
     use serde_json::Value;
     use serde_json::json;
 

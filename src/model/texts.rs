@@ -61,6 +61,12 @@ impl Texts {
         texts
     }
 
+    /// Forgets all texts; the memory of those that were made stays. The request's bytes come back.
+    pub fn reuse(&mut self) -> Vec<u8> {
+        self.made.clear();
+        std::mem::take(&mut self.request)
+    }
+
     /// The length that a request stays below, so that a position fits 31 bits.
     pub const REQUEST_BYTES_MAX: usize = MADE as usize;
 

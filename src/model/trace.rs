@@ -258,7 +258,30 @@ pub struct TracePayload {
     pub refused_spans: u64,
 }
 
+/// An empty one.
+impl From<TracerInfo> for TracePayload {
+    fn from(tracer: TracerInfo) -> TracePayload {
+        TracePayload { tracer, ..TracePayload::default() }
+    }
+}
+
 impl TracePayload {
+    /// Empties it for another request of `tracer`; the memory stays. The body of the request before comes back.
+    pub fn reuse(&mut self, tracer: TracerInfo) -> Vec<u8> {
+        let TracePayload { chunks, spans, tags, metrics, structs, links, events, event_attributes, array_values, .. } = self;
+        chunks.clear();
+        spans.clear();
+        tags.clear();
+        metrics.clear();
+        structs.clear();
+        links.clear();
+        events.clear();
+        event_attributes.clear();
+        array_values.clear();
+        (self.tracer, self.span_tags, self.payload_tags, self.refused_spans) = (tracer, Slice::default(), Slice::default(), 0);
+        self.texts.reuse()
+    }
+
     /// A payload without spans whose texts will borrow from `request`.
     pub fn new(request: Vec<u8>) -> TracePayload {
         TracePayload { texts: Texts::new(request), ..TracePayload::default() }
@@ -302,6 +325,20 @@ impl TracePayload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_is_used_again_is_empty() {
+        let mut payload = TracePayload::new(b"request".to_vec());
+        payload.texts.make("made");
+        payload.spans.push(Span::default());
+        payload.tags.push(Tag::default());
+        payload.refused_spans = 3;
+        payload.span_tags = Slice::since(0, 1);
+        let tracer = TracerInfo { language: "go".to_owned(), ..TracerInfo::default() };
+        assert_eq!(payload.reuse(tracer.clone()), b"request");
+        assert!(0 < payload.memory_bytes());
+        assert_eq!(format!("{payload:?}"), format!("{:?}", TracePayload::from(tracer)));
+    }
 
     #[test]
     fn the_last_of_two_equal_keys_wins() {

@@ -15,6 +15,7 @@ use crate::encode::traces::TraceBody;
 use crate::model::rates::RatesHandle;
 use crate::model::stats::ClientStats;
 use crate::model::trace::TracePayload;
+use crate::model::trace::TracerInfo;
 use crate::model::traces_item::TracesItem;
 use crate::pipeline::Stage;
 use crate::process::stats;
@@ -36,6 +37,8 @@ use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
 use crate::sys::memory::Permit;
+use crate::sys::spares;
+use crate::sys::spares::Spares;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +74,8 @@ pub struct Settings {
     pub sampling: Option<sampling::Settings>,
     /// What tracers are told to keep; written by this stage alone.
     pub rates: RatesHandle,
+    /// How much of the memory of payloads, and again of their bodies, is kept for the next ones.
+    pub spares: spares::Limits,
 }
 
 /// The queues that bodies are put into.
@@ -80,6 +85,15 @@ pub struct Queues {
     pub traces: Arc<Queue>,
     /// For statistics.
     pub stats: Arc<Queue>,
+}
+
+/// What payloads leave behind, for the source to use again.
+#[derive(Clone, Debug)]
+pub struct Leavings {
+    /// What requests decoded to.
+    pub payloads: Spares<TracePayload>,
+    /// The requests' bodies.
+    pub bodies: Spares<Vec<u8>>,
 }
 
 /// The stage.
@@ -92,6 +106,7 @@ pub struct TracesStage {
     samplers: Option<Samplers>,
     clients: Option<Clients>,
     queues: Queues,
+    leavings: Leavings,
     ledger: Arc<Ledger>,
 }
 
@@ -120,8 +135,14 @@ impl TracesStage {
             Statistics::Backend => None,
         };
         let samplers = settings.sampling.clone().map(Samplers::new);
+        let leavings = Leavings { payloads: Spares::new(settings.spares), bodies: Spares::new(settings.spares) };
         let memory = rules::Memory::default();
-        TracesStage { settings, memory, body: None, concentrator, samplers, clients: None, queues, ledger }
+        TracesStage { settings, memory, body: None, concentrator, samplers, clients: None, queues, leavings, ledger }
+    }
+
+    /// What its payloads leave behind.
+    pub fn leavings(&self) -> Leavings {
+        self.leavings.clone()
     }
 
     fn take_spans(&mut self, mut payload: TracePayload, mut claim: Claim, now: Now) {
@@ -161,6 +182,14 @@ impl TracesStage {
         if self.body.as_ref().is_some_and(|filling| filling.claim.records() == 0) {
             self.body = None; // nothing but chunks that were filtered or are too large
         }
+        self.leave(payload);
+    }
+
+    fn leave(&self, mut payload: TracePayload) {
+        let body = payload.reuse(TracerInfo::default());
+        let (bytes, body_bytes) = (payload.memory_bytes(), body.capacity());
+        self.leavings.payloads.give(payload, bytes);
+        self.leavings.bodies.give(body, body_bytes);
     }
 
     fn take_stats(&mut self, mut stats: ClientStats, mut claim: Claim, permit: Permit, now: Now) {
@@ -260,6 +289,9 @@ impl Stage for TracesStage {
         let is_due = |due: Option<Duration>| due.is_some_and(|due| due <= now.uptime);
         if is_due(self.body.as_ref().map(|filling| filling.due)) {
             self.close_body();
+            // Under load the next request fills them again; without any, nobody should hold memory.
+            self.leavings.payloads.clear();
+            self.leavings.bodies.clear();
         }
         if is_due(self.clients.as_ref().map(|clients| clients.due)) {
             self.send_clients();

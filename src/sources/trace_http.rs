@@ -10,6 +10,7 @@ use crate::decode::client_stats;
 use crate::decode::traces::NoDecoder;
 use crate::decode::traces::decoder_for;
 use crate::model::rates::RatesHandle;
+use crate::model::trace::TracePayload;
 use crate::model::trace::TracerInfo;
 use crate::model::traces_item::TracesItem;
 use crate::sources::http::Handler;
@@ -26,6 +27,8 @@ use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
 use crate::sys::memory::Budget;
 use crate::sys::memory::Permit;
+use crate::sys::spares;
+use crate::sys::spares::Spares;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +69,8 @@ pub struct TraceHandler {
     /// Hash of `info`: tracers read it again when this changes.
     state: String,
     proxies: Option<Proxies>,
+    payloads: Spares<TracePayload>,
+    bodies: Spares<Vec<u8>>,
 }
 
 /// Bounds in bytes.
@@ -98,7 +103,14 @@ impl TraceHandler {
             info,
             state,
             proxies: None,
+            payloads: Spares::new(spares::Limits::NONE),
+            bodies: Spares::new(spares::Limits::NONE),
         }
+    }
+
+    /// One that uses again what the pipeline has left of payloads and of their requests' bodies.
+    pub fn with_spares(self, payloads: Spares<TracePayload>, bodies: Spares<Vec<u8>>) -> TraceHandler {
+        TraceHandler { payloads, bodies, ..self }
     }
 
     /// One that passes on what `proxies` serve, too.
@@ -121,7 +133,7 @@ impl TraceHandler {
             return self.overloaded_answer(&path, &headers);
         };
         let body_len = body.len();
-        let mut payload = match decoder.decode(body, tracer_info(&headers), room.bytes()) {
+        let mut payload = match decoder.decode(body, self.empty_payload(&headers), room.bytes()) {
             Ok(payload) => payload,
             Err(err) => return self.undecodable(&err),
         };
@@ -148,6 +160,14 @@ impl TraceHandler {
         client.is_obfuscated = headers.get("datadog-obfuscation-version").is_some_and(|version| !version.is_empty());
         let claim = self.ledger.accept(Signal::Stats, client.groups());
         self.offer(Parcel { item: TracesItem::Stats(Box::new(client)), claim, permit: room }, &path, &headers)
+    }
+
+    /// An empty payload, with the memory of an earlier one if there is any.
+    fn empty_payload(&self, headers: &Headers) -> TracePayload {
+        let tracer = tracer_info(headers);
+        let Some(mut payload) = self.payloads.take() else { return tracer.into() };
+        drop(payload.reuse(tracer));
+        payload
     }
 
     /// Memory for what a body of this length decodes to; `None` if there is none.
@@ -242,6 +262,10 @@ impl Handler for TraceHandler {
             STATS => self.stats(request),
             _ => self.traces(request),
         }
+    }
+
+    fn spare_buffer(&self) -> Vec<u8> {
+        self.bodies.take().unwrap_or_default()
     }
 }
 

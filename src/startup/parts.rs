@@ -27,6 +27,7 @@ use crate::pipeline::metrics;
 use crate::pipeline::metrics::MetricsItem;
 use crate::pipeline::metrics::MetricsStage;
 use crate::pipeline::traces;
+use crate::pipeline::traces::Leavings;
 use crate::pipeline::traces::TracesStage;
 use crate::sources::events;
 use crate::sources::http::Service;
@@ -197,6 +198,8 @@ pub struct Pipelines {
     pub logs: Pipeline<LogsItem>,
     /// Points, events and service checks.
     pub metrics: Pipeline<MetricsItem>,
+    /// What payloads of spans leave behind.
+    leavings: Leavings,
 }
 
 /// What the pipelines are made from.
@@ -230,6 +233,7 @@ impl Pipelines {
         };
         let metrics = MetricsStage::new(stages.metrics, queues, Arc::clone(ledger));
         Ok(Pipelines {
+            leavings: traces.leavings(),
             traces: Pipeline::start("traces", traces, clock, exits).map_err(StartError::System)?,
             logs: Pipeline::start("logs", logs, clock, exits).map_err(StartError::System)?,
             metrics: Pipeline::start("metrics", metrics, clock, exits).map_err(StartError::System)?,
@@ -322,8 +326,9 @@ impl Servers<'_> {
         });
         let state = sha256_hex(info.as_bytes());
         let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
-        let handler =
-            TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state).with_proxies(proxies);
+        let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state)
+            .with_proxies(proxies)
+            .with_spares(pipelines.leavings.payloads.clone(), pipelines.leavings.bodies.clone());
         let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
         let started = TraceAgent::start(doors, service, self.exits);
         started.inspect_err(|err| log::error!("the trace agent cannot start: {err}; the rest goes on")).ok()

@@ -37,6 +37,7 @@ use crate::sources::http;
 use crate::sources::trace_http::TraceLimits;
 use crate::sys::host;
 use crate::sys::random::Random;
+use crate::sys::spares;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -255,6 +256,10 @@ fn sql_settings(config: &Config, refused: &mut Vec<String>) -> sql::Settings {
     }
 }
 
+/// As many as requests are usually worked on at the same time. Of 32 MiB this makes 3 MiB at most that payloads and bodies leave behind,
+/// for some seconds after they were busy.
+const SPARES_MAX: usize = 2;
+
 /// The traces pipeline.
 pub fn traces(
     config: &Config,
@@ -281,6 +286,7 @@ pub fn traces(
         statistics: statistics(config, place, memory),
         sampling,
         rates,
+        spares: spares::Limits { items_max: SPARES_MAX, item_bytes_max: memory.body / 8 },
     }
 }
 

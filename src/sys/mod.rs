@@ -16,4 +16,5 @@ pub mod net;
 pub mod random;
 pub mod signals;
 pub mod socket_file;
+pub mod spares;
 pub mod worker;

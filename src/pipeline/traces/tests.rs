@@ -39,6 +39,7 @@ fn sampling_rig(statistics: Statistics, sampling: Option<sampling::Settings>) ->
         statistics,
         sampling,
         rates: RatesHandle::new(7),
+        spares: spares::Limits::NONE,
     };
     let stage = TracesStage::new(settings, queues.clone(), Arc::clone(&ledger));
     Rig { stage, ledger, queues, budget: Budget::new(1 << 20) }

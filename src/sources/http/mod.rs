@@ -145,6 +145,11 @@ pub trait Handler: Send + Sync {
 
     /// Takes the whole request.
     fn answer(&self, request: Request) -> Response;
+
+    /// Memory that an earlier body has left, for the next one.
+    fn spare_buffer(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// Everything that the two servers share: who answers, from which memory, within which limits, and what was refused.

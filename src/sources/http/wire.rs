@@ -125,7 +125,8 @@ impl Wire {
             Framing::Length(bytes) => {
                 let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= bytes_max).ok_or(Fault::TOO_LARGE)?;
                 let permit = self.service.reserve(bytes).ok_or(NoBody::Overloaded)?;
-                let mut body = Vec::new();
+                let mut body = self.service.handler.spare_buffer();
+                body.clear();
                 body.try_reserve_exact(bytes).map_err(|_| NoBody::Overloaded)?;
                 if 0 < bytes {
                     self.invite(head)?;
