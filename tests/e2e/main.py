@@ -5,16 +5,18 @@ import sys
 import traceback
 from pathlib import Path
 
+import case_majors
 import namespace
 import self_test
 from agent import Setup
 from case_lambda import lambda_run
 from case_ledger import ledger
+from case_memory import memory
 from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
 from checks import Failed
 
-CASES = [python_tracer, node_tracer, stdin_run, lambda_run, ledger]
+CASES = [python_tracer, node_tracer, *case_majors.CASES, stdin_run, lambda_run, ledger, memory]
 
 
 def main(arguments):
