@@ -285,6 +285,14 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_nobody_knows_are_skipped() {
+        for value in [&b"\xc0"[..], b"\x81\xa1a\x92\x01\xc4\x01x", b"\xc7\x02\x05ab", b"\xcb\0\0\0\0\0\0\0\0"] {
+            let span = [&b"\x83\xa8trace_id\x01\xa3new"[..], value, b"\xa7span_id\x02"].concat();
+            check(&[&b"\x91\x91"[..], &span].concat(), Ok((1, 0)));
+        }
+    }
+
+    #[test]
     fn an_event_whose_time_is_a_float_costs_nothing() {
         let event = b"\x84\xa8trace_id\x01\xa7span_id\x02\xabspan_events\x91\x81\xaetime_unix_nano\xcb";
         let time = |nanos: f64| {
