@@ -21,7 +21,12 @@ pub fn decode(decoder: Decoder, request: &[u8], allowance: usize) -> Result<Trac
     let most = copy.capacity() + allowance;
     let decoded = decoder.decode(copy, TracerInfo::default(), allowance);
     if let Ok(payload) = &decoded {
-        assert!(payload.memory_bytes() <= most, "{} bytes of memory for a request of {}", payload.memory_bytes(), request.len());
+        assert!(
+            payload.memory_bytes() <= most,
+            "{} bytes of memory for a request of {}",
+            payload.memory_bytes(),
+            request.len()
+        );
     }
     decoded
 }
@@ -41,7 +46,10 @@ fn check_payload(payload: &TracePayload) {
             for tag in &payload.tags[span.meta.range()] {
                 let _ = (payload.texts.str(tag.key), payload.texts.str(tag.value));
             }
-            let _ = payload.structs[span.meta_struct.range()].iter().map(|entry| payload.texts.bytes(entry.value).len()).sum::<usize>();
+            let _ = payload.structs[span.meta_struct.range()]
+                .iter()
+                .map(|entry| payload.texts.bytes(entry.value).len())
+                .sum::<usize>();
             let _ = (&payload.metrics[span.metrics.range()], &payload.links[span.links.range()]);
             for event in &payload.events[span.events.range()] {
                 let _ = (payload.texts.str(event.name), &payload.event_attributes[event.attributes.range()]);

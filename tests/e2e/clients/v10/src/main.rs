@@ -5,7 +5,9 @@ use libdd_data_pipeline::agent_info;
 use libdd_data_pipeline::trace_exporter::TraceExporter;
 use libdd_shared_runtime::ForkSafeRuntime;
 use libdd_trace_utils::span::v1::span_pool::PooledTraceChunks;
-use libdd_trace_utils::span::v1::{AttributeValueBytes as Value, SpanBytes, SpanEventBytes, SpanKind, SpanLinkBytes, TraceChunkBytes};
+use libdd_trace_utils::span::v1::{
+    AttributeValueBytes as Value, SpanBytes, SpanEventBytes, SpanKind, SpanLinkBytes, TraceChunkBytes,
+};
 use libdd_trace_utils::span::vec_map::VecMap;
 use serde_json::json;
 use std::time::Duration;
@@ -42,8 +44,17 @@ fn trace(number: u128, truth: &mut Vec<serde_json::Value>) -> TraceChunkBytes {
         record
     };
     let base = |name: &str, service: &str, resource: &str, kind: &str, id: u64, parent: u64| SpanBytes {
-        name: text(name), service: text(service), resource: text(resource), r#type: text(kind), span_id: id, parent_id: parent,
-        start, duration: 1_000 + number as i64, env: text("e2e"), version: text("1.2.3"), ..Default::default()
+        name: text(name),
+        service: text(service),
+        resource: text(resource),
+        r#type: text(kind),
+        span_id: id,
+        parent_id: parent,
+        start,
+        duration: 1_000 + number as i64,
+        env: text("e2e"),
+        version: text("1.2.3"),
+        ..Default::default()
     };
     let meta = |kind: &str, more: serde_json::Value| {
         let mut meta = json!({"env": "e2e", "version": "1.2.3", "span.kind": kind});
@@ -54,8 +65,12 @@ fn trace(number: u128, truth: &mut Vec<serde_json::Value>) -> TraceChunkBytes {
         component: text("web"),
         span_kind: SpanKind::Server,
         attributes: map(vec![
-            ("http.method", string("GET")), ("ключ", string("значение 😀")), ("cached", Value::Bool(number % 2 == 0)),
-            ("items", Value::Int(-(number as i64))), ("ratio", Value::Float(0.125)), ("raw", Value::Bytes(vec![1, 2, 255].into())),
+            ("http.method", string("GET")),
+            ("ключ", string("значение 😀")),
+            ("cached", Value::Bool(number % 2 == 0)),
+            ("items", Value::Int(-(number as i64))),
+            ("ratio", Value::Float(0.125)),
+            ("raw", Value::Bytes(vec![1, 2, 255].into())),
             ("codes", Value::Array(vec![Value::Int(1), string("zwei"), Value::Bool(true)].into())),
             ("user", Value::KeyValueList(map(vec![("name", string("Zoë"))]))),
         ]),
@@ -71,28 +86,52 @@ fn trace(number: u128, truth: &mut Vec<serde_json::Value>) -> TraceChunkBytes {
         span_kind: SpanKind::Client,
         attributes: map(vec![("error.message", string("deadlock")), ("db.type", string("postgres"))]),
         span_links: vec![SpanLinkBytes {
-            trace_id: (TRACE_HIGH | 99).to_be_bytes(), span_id: u64::MAX, attributes: map(vec![("reason", string("retry"))]),
-            tracestate: text("dd=s:1;t.dm:-4"), flags: 1,
-        }].into(),
+            trace_id: (TRACE_HIGH | 99).to_be_bytes(),
+            span_id: u64::MAX,
+            attributes: map(vec![("reason", string("retry"))]),
+            tracestate: text("dd=s:1;t.dm:-4"),
+            flags: 1,
+        }]
+        .into(),
         span_events: vec![SpanEventBytes {
-            time_unix_nano: 1_700_000_000_123_456_789, name: text("exception"),
-            attributes: map(vec![("message", string("deadlock")), ("again", Value::Bool(false)), ("try", Value::Int(3)),
-                ("after", Value::Float(0.5)), ("codes", Value::Array(vec![Value::Int(1), Value::Int(-2)].into()))]),
-        }].into(),
+            time_unix_nano: 1_700_000_000_123_456_789,
+            name: text("exception"),
+            attributes: map(vec![
+                ("message", string("deadlock")),
+                ("again", Value::Bool(false)),
+                ("try", Value::Int(3)),
+                ("after", Value::Float(0.5)),
+                ("codes", Value::Array(vec![Value::Int(1), Value::Int(-2)].into())),
+            ]),
+        }]
+        .into(),
         ..base("postgres.query", "shop-db", "SELECT * FROM cart WHERE id = 42", "sql", sql_id, root_id)
     };
-    truth.push(record("postgres.query", "shop-db", "SELECT * FROM cart WHERE id = 42", "sql", sql_id, root_id, json!({
-        "error": 1, "meta": meta("client", json!({"error.message": "deadlock", "db.type": "postgres"})),
-        "links": [{"trace_id": format!("{:032x}", TRACE_HIGH | 99), "span_id": u64::MAX, "attributes": {"reason": "retry"},
-            "tracestate": "dd=s:1;t.dm:-4"}],
-        "events": [{"name": "exception", "time": 1_700_000_000_123_456_789_u64,
-            "attributes": {"message": "deadlock", "again": false, "try": 3, "after": 0.5, "codes": [1, -2]}}],
-    })));
+    truth.push(record(
+        "postgres.query",
+        "shop-db",
+        "SELECT * FROM cart WHERE id = 42",
+        "sql",
+        sql_id,
+        root_id,
+        json!({
+            "error": 1, "meta": meta("client", json!({"error.message": "deadlock", "db.type": "postgres"})),
+            "links": [{"trace_id": format!("{:032x}", TRACE_HIGH | 99), "span_id": u64::MAX, "attributes": {"reason": "retry"},
+                "tracestate": "dd=s:1;t.dm:-4"}],
+            "events": [{"name": "exception", "time": 1_700_000_000_123_456_789_u64,
+                "attributes": {"message": "deadlock", "again": false, "try": 3, "after": 0.5, "codes": [1, -2]}}],
+        }),
+    ));
     let step = base("step", "shop", "token", "", step_id, root_id);
     truth.push(record("step", "shop", "token", "", step_id, root_id, json!({"meta": meta("internal", json!({}))})));
     TraceChunkBytes {
-        trace_id: trace_id.to_be_bytes(), priority: Some(2), origin: text("synthetics"), sampling_mechanism: Some(4),
-        dropped_trace: false, attributes: map(vec![("team", string("web"))]), spans: vec![root, sql, step],
+        trace_id: trace_id.to_be_bytes(),
+        priority: Some(2),
+        origin: text("synthetics"),
+        sampling_mechanism: Some(4),
+        dropped_trace: false,
+        attributes: map(vec![("team", string("web"))]),
+        spans: vec![root, sql, step],
     }
 }
 
@@ -101,8 +140,14 @@ fn main() {
     let mut builder = TraceExporter::<NativeCapabilities, ForkSafeRuntime>::builder();
     builder
         .set_url(&std::env::var("DD_TRACE_AGENT_URL").unwrap_or_else(|_| "http://127.0.0.1:8126".to_owned()))
-        .set_service("shop").set_env("e2e").set_app_version("1.2.3").set_runtime_id("8f1c8b5e-0000-4000-8000-000000000001")
-        .set_language("rust").set_language_version("1.95").set_language_interpreter("rustc").set_tracer_version("14.0.0")
+        .set_service("shop")
+        .set_env("e2e")
+        .set_app_version("1.2.3")
+        .set_runtime_id("8f1c8b5e-0000-4000-8000-000000000001")
+        .set_language("rust")
+        .set_language_version("1.95")
+        .set_language_interpreter("rustc")
+        .set_tracer_version("14.0.0")
         .enable_v1_protocol();
     let exporter = builder.build::<NativeCapabilities>().expect("an exporter");
     for _ in 0..3000 {
