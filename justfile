@@ -23,6 +23,10 @@ test:
 e2e: release
     tests/e2e/run target/release/mote
 
+# Random requests and texts for a target of fuzz/, or for `all` (needs nightly Rust and cargo-fuzz)
+fuzz TARGET SECONDS="60":
+    fuzz/run {{TARGET}} {{SECONDS}}
+
 # Figures against the budgets
 bench:
     cargo bench

@@ -210,6 +210,28 @@ fn no_test_lets_time_pass() {
     none(complaints);
 }
 
+/// The last column of the table in fixtures/README.md.
+#[test]
+fn differences_between_sources_are_held_by_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(root.join("fixtures/README.md")).unwrap();
+    let named: Vec<&str> = table.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit('`').next()).collect();
+    assert!(10 < named.len(), "{named:?}");
+    let mut code = String::new();
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension().is_some_and(|extension| extension == "rs") {
+                true => code.push_str(&fs::read_to_string(path).unwrap()),
+                false if path.is_dir() => folders.push(path),
+                false => {}
+            }
+        }
+    }
+    none(named.iter().filter(|name| !code.contains(&format!("fn {name}()"))).map(|name| format!("no test {name}")).collect());
+}
+
 #[test]
 fn library_lists_its_modules() {
     let library = fs::read_to_string(Path::new(SOURCE).join("lib.rs")).unwrap();

@@ -160,6 +160,15 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A moment in nanoseconds. dd-trace for Node.js writes those of events as floats, which the reference agent refuses with all
+    /// that came along.
+    pub fn nanos(&mut self) -> Result<u64, DecodeError> {
+        match self.peek() {
+            Some(0xca | 0xcb) => self.float().map(|nanos| nanos as u64),
+            _ => self.unsigned(),
+        }
+    }
+
     /// True or false.
     pub fn bool(&mut self) -> Result<bool, DecodeError> {
         match self.marker()? {

@@ -6,7 +6,7 @@
 //!   trace_id span_id parent_id     u64, any integer encoding     start duration  i64     error  i32
 //!   meta     map str to str        metrics  map str to number    meta_struct  map str to bin, 10 MiB a value at most
 //!   span_links   [ {trace_id, trace_id_high, span_id u64, attributes map str to str, tracestate str, flags u32} ]
-//!   span_events  [ {time_unix_nano u64, name str, attributes map str to value} ]
+//!   span_events  [ {time_unix_nano u64 or float, name str, attributes map str to value} ]
 //!   value  {type: 0..4, string_value | bool_value | int_value | double_value | array_value: {values: [value without arrays]}}
 //! ```
 //! Of equal keys the last wins; bytes behind the outer array are ignored. Source: reference agent 7.80, pkg/trace/api and
@@ -152,7 +152,7 @@ impl Spans<'_, '_> {
             let mut event = SpanEvent::default();
             for _ in 0..self.reader.map_len()? {
                 match self.reader.key()? {
-                    b"time_unix_nano" => event.time = self.reader.unsigned()?,
+                    b"time_unix_nano" => event.time = self.reader.nanos()?,
                     b"name" => event.name = self.text()?,
                     b"attributes" => event.attributes = self.event_attributes()?,
                     _ => self.reader.skip()?,
@@ -282,6 +282,25 @@ mod tests {
         check(&traces(&[&[span(1, 0), span(1, 3), span(1, 4)], &[span(2, 2)]]), Ok((1, 3)));
         check(&traces(&[&[span(2, 2)], &[span(1, 2), span(3, 3)]]), Ok((1, 2)));
         check(&traces(&[&[], &[span(2, 2)], &[vec![0xc0]]]), Ok((1, 0)));
+    }
+
+    #[test]
+    fn keys_that_nobody_knows_are_skipped() {
+        for value in [&b"\xc0"[..], b"\x81\xa1a\x92\x01\xc4\x01x", b"\xc7\x02\x05ab", b"\xcb\0\0\0\0\0\0\0\0"] {
+            let span = [&b"\x83\xa8trace_id\x01\xa3new"[..], value, b"\xa7span_id\x02"].concat();
+            check(&[&b"\x91\x91"[..], &span].concat(), Ok((1, 0)));
+        }
+    }
+
+    #[test]
+    fn an_event_whose_time_is_a_float_costs_nothing() {
+        let event = b"\x84\xa8trace_id\x01\xa7span_id\x02\xabspan_events\x91\x81\xaetime_unix_nano\xcb";
+        let time = |nanos: f64| {
+            let request = [&b"\x91\x91"[..], &event[..], &nanos.to_be_bytes(), b"\xa5error\x00"].concat();
+            decode(request, TracerInfo::default(), golden::ALLOWANCE).map(|payload| payload.events[0].time)
+        };
+        assert_eq!(time(1_700_000_000_120_000_000.0), Ok(1_700_000_000_120_000_000));
+        assert_eq!((time(-1.0), time(f64::NAN), time(1e300)), (Ok(0), Ok(0), Ok(u64::MAX)));
     }
 
     #[test]

@@ -33,12 +33,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The paths that are served and listed in `/info`.
-pub const ENDPOINTS: [&str; 7] =
-    ["/v0.3/traces", "/v0.3/services", "/v0.4/traces", "/v0.4/services", "/v0.5/traces", "/v0.7/traces", STATS];
+pub const ENDPOINTS: [&str; 8] =
+    ["/v0.3/traces", "/v0.3/services", "/v0.4/traces", "/v0.4/services", "/v0.5/traces", "/v0.7/traces", "/v1.0/traces", STATS];
 
-/// The paths that tracers of old use without asking, and the one of v1.0: listing it makes new tracers use it, which none has shown yet.
-const UNLISTED: [&str; 7] =
-    ["/v1.0/traces", "/v0.1/spans", "/spans", "/v0.2/traces", "/v0.1/services", "/v0.2/services", "/services"];
+/// The paths that tracers of old use without asking.
+const UNLISTED: [&str; 6] = ["/v0.1/spans", "/spans", "/v0.2/traces", "/v0.1/services", "/v0.2/services", "/services"];
 
 /// Where tracers send statistics.
 const STATS: &str = "/v0.6/stats";

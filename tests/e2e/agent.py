@@ -166,6 +166,11 @@ class Setup:
             env |= {"DD_COMMUNICATION_PORT": "0", "DD_APM_RECEIVER_PORT": "0", "DD_DOGSTATSD_PORT": "0"}
         return env | more
 
+    def newest_ddtrace(self):
+        """The Python and the setting with which a program finds the newest ddtrace."""
+        folder = self.work / "python-4"
+        return (folder / "interpreter").read_text().strip(), {"PYTHONPATH": str(folder)}
+
     def client_env(self, trace_port, **more):
         """A tracer at its defaults. Its address is given only where the default port may belong to someone else."""
         env = {"PATH": os.environ["PATH"], "HOME": str(self.work), "LANG": "C.UTF-8"}

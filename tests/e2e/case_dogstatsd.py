@@ -21,7 +21,7 @@ def dogstatsd_python(setup: Setup):
 
 
 def dogstatsd_node(setup: Setup):
-    env = {"NODE_PATH": str(setup.work / "node/node_modules")}
+    env = {"NODE_PATH": str(setup.work / "node-6/node_modules")}
     return _client(setup, "dogstatsd_node", lambda port, _: [setup.work / "node/node", CLIENTS / "statsd.js", str(port)], env)
 
 

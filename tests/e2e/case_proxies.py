@@ -26,7 +26,8 @@ def python_products(setup: Setup):
         env = setup.agent_env(folder, intake, DD_ENV="agent-env", **dict.fromkeys(hosts, intake.url))
         with Agent([setup.binary, "run"], env) as agent:
             _, port = agent.ready()
-            run_client([setup.work / "venv/bin/python", CLIENT], setup.client_env(port, **PRODUCTS), folder)
+            python, path = setup.newest_ddtrace()
+            run_client([python, CLIENT], setup.client_env(port, **PRODUCTS, **path), folder)
             ledger = agent.terminate()
         intake.require_no_faults()
         ledger.require_delivered(proxied=len(intake.passed_on))

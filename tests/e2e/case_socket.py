@@ -20,7 +20,8 @@ def python_socket(setup: Setup):
             _, port = agent.ready()
             check(any(f" socket={socket}" in line for line in agent.all_lines()), "the readiness line does not name the socket")
             client = setup.client_env(port, **NAMES) | {"DD_TRACE_AGENT_URL": f"unix://{socket}"}
-            truth = run_client([setup.work / "venv/bin/python", CLIENTS / "shop.py"], client, folder)
+            python, path = setup.newest_ddtrace()
+            truth = run_client([python, CLIENTS / "shop.py"], client | path, folder)
             ledger = agent.terminate()
         intake.require_no_faults()
         summary = compare(truth, intake.chunks())

@@ -17,14 +17,14 @@ NAMES = {"DD_SERVICE": "shop", "DD_ENV": "e2e", "DD_VERSION": "1.2.3"}
 
 
 def python_tracer(setup: Setup):
-    command = [setup.work / "venv/bin/python", CLIENTS / "shop.py"]
-    return _tracer(setup, "python_tracer", command, "python", {})
+    python, path = setup.newest_ddtrace()
+    return _tracer(setup, "python_tracer", [python, CLIENTS / "shop.py"], "python", path)
 
 
 def node_tracer(setup: Setup):
     # NODE_PATH replaces the node_modules folder that would stand beside a real program.
     command = [setup.work / "node/node", CLIENTS / "shop.js"]
-    return _tracer(setup, "node_tracer", command, "nodejs", {"NODE_PATH": str(setup.work / "node/node_modules")})
+    return _tracer(setup, "node_tracer", command, "nodejs", {"NODE_PATH": str(setup.work / "node-6/node_modules")})
 
 
 def _tracer(setup, name, command, language, env):

@@ -5,6 +5,7 @@ import sys
 import traceback
 from pathlib import Path
 
+import case_majors
 import namespace
 import self_test
 from agent import Setup
@@ -13,11 +14,12 @@ from case_lambda import lambda_run
 from case_ledger import ledger
 from case_proxies import python_products
 from case_socket import python_socket
+from case_memory import memory
 from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
 from checks import Failed
 
-CASES = [python_tracer, node_tracer, python_socket, python_products, stdin_run, lambda_run, ledger,
+CASES = [python_tracer, node_tracer, *case_majors.CASES, python_socket, python_products, stdin_run, lambda_run, ledger, memory,
          dogstatsd_python, dogstatsd_node, dogstatsd_script]
 
 

@@ -80,6 +80,8 @@ def comparison_notices_every_difference():
         _fails(lambda: compare(truth, chunks))
         setattr(span, member, before)
     changes = [
+        lambda t: t[1]["links"].pop(), lambda t: t[1]["links"][0].update(span_id=98), lambda t: t[1]["events"].pop(),
+        lambda t: t[1]["events"][0]["attributes"].update(ratio=0.25), lambda t: t[1]["links"][0].update(tracestate=""),
         lambda t: t[1]["meta"].update(extra="1"), lambda t: t[1]["metrics"].update(extra=1), lambda t: t.pop(),
         lambda t: t[0].update(priority=2), lambda t: t[1].update(top_level=True),
         lambda t: t.append({**t[0], "span_id": "77"}),
@@ -90,7 +92,7 @@ def comparison_notices_every_difference():
         change(changed)
         _fails(lambda: compare(changed, chunks))
     _fails(lambda: compare(truth, chunks * 2))
-    return "a changed field, tag, metric, id half, priority or mark; a span missing, extra or twice"
+    return "a changed field, tag, metric, link, event, id half, priority or mark; a span missing, extra or twice"
 
 
 def log_comparison_notices_every_difference():
@@ -186,8 +188,12 @@ def _truth_and_chunks():
         "trace_id": f"6553f10000000000{span.traceID:016x}", "span_id": str(span.spanID), "parent_id": str(span.parentID),
         "name": span.name, "service": span.service, "resource": span.resource, "type": span.type, "error": span.error,
         "start": span.start, "duration": span.duration, "meta": dict(span.meta), "metrics": dict(span.metrics),
-        "top_level": span is root, "priority": 1,
+        "top_level": span is root, "priority": 1, "links": [], "events": [],
     } for span in (root, child)]
+    trace_id, attributes = "6553f100000000001122334455667788", {"reason": "retry"}
+    truth[1]["links"] = [{"trace_id": trace_id, "span_id": 99, "attributes": attributes, "tracestate": "dd=s:1"}]
+    attributes = {"exception.message": "boom", "handled": False, "attempt": 3, "ratio": 0.5, "codes": [1, 2]}
+    truth[1]["events"] = [{"name": "exception", "time": 1_700_000_000_015_000_000, "attributes": attributes}]
     return truth, [(tracer_payload, tracer_payload.chunks[0])]
 
 

@@ -101,11 +101,20 @@ impl Agent {
 
     /// Resident memory in bytes; `None` where it cannot be told, or is the emulator's.
     pub fn memory(&self) -> Option<usize> {
+        self.status_line("VmRSS:")
+    }
+
+    /// The most memory that was ever resident, likewise.
+    pub fn memory_peak(&self) -> Option<usize> {
+        self.status_line("VmHWM:")
+    }
+
+    fn status_line(&self, name: &str) -> Option<usize> {
         if std::env::var("TEST_RUNNER").is_ok_and(|runner| !runner.is_empty()) {
             return None;
         }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         Some(line.split_whitespace().next()?.parse::<usize>().ok()? * 1024)
     }
 

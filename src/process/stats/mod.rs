@@ -17,7 +17,7 @@ mod attributes;
 pub mod client;
 mod groups;
 mod key;
-mod peer_address;
+pub mod peer_address;
 
 use crate::model::stats::Bin;
 use crate::model::stats::ClientStats;
