@@ -133,7 +133,7 @@ impl Invocations {
         }
         let arn = unqualified(&invoke.function_arn);
         self.apply_restored(&arn);
-        let early = self.take_early_start(&invoke.request_id);
+        let early = take_matching(&mut self.early_starts, |call| call.request_id.as_deref(), &invoke.request_id);
         let open = self.entry(&invoke.request_id);
         open.arn = arn.clone();
         open.function = invoke.function_arn.split(':').nth(6).map(str::to_owned);
@@ -200,14 +200,13 @@ impl Invocations {
     }
 
     fn runtime_done(&mut self, outcome: &Outcome, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
-        let early = self.take_early_end(&outcome.request_id);
         let latest = self.latest;
-        let open = self.entry(&outcome.request_id);
-        if open.ended {
+        if self.entry(&outcome.request_id).ended {
             return Vec::new(); // told twice
         }
+        self.take_early_calls(&outcome.request_id);
+        let open = self.entry(&outcome.request_id);
         open.ended = true;
-        open.end = open.end.take().or(early);
         open.outcome = Some(outcome.clone());
         let mut open = open.clone();
         let mut effects: Vec<Effect> = self.span_of(&mut open, random).into_iter().collect();
@@ -219,9 +218,12 @@ impl Invocations {
 
     /// The last word on an invocation; with managed instances the only one.
     fn report(&mut self, outcome: &Outcome, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
-        let Some(at) = self.open.iter().position(|open| open.request_id == outcome.request_id) else {
+        let is_it = |open: &Open| open.request_id == outcome.request_id;
+        if !self.open.iter().any(is_it) {
             return Vec::new(); // reported before, or by a process before this one
-        };
+        }
+        self.take_early_calls(&outcome.request_id);
+        let Some(at) = self.open.iter().position(is_it) else { return Vec::new() };
         let Some(mut open) = self.open.remove(at) else { return Vec::new() };
         if FINISHED_MAX <= self.finished.len() {
             self.finished.pop_front();
@@ -231,7 +233,6 @@ impl Invocations {
             return Vec::new();
         }
         open.outcome = Some(outcome.clone());
-        open.end = open.end.take().or_else(|| self.take_early_end(&outcome.request_id));
         let mut effects: Vec<Effect> = self.span_of(&mut open, random).into_iter().collect();
         effects.push(Effect::Ended { request_id: outcome.request_id.clone() });
         effects
@@ -292,12 +293,17 @@ impl Invocations {
         }
     }
 
-    fn take_early_start(&mut self, request_id: &str) -> Option<StartCall> {
-        take_matching(&mut self.early_starts, |call| call.request_id.as_deref(), request_id)
-    }
-
-    fn take_early_end(&mut self, request_id: &str) -> Option<EndCall> {
-        take_matching(&mut self.early_ends, |call| call.request_id.as_deref(), request_id)
+    /// Gives an invocation whose end is told the calls that came before anything else was known of it. On a busy machine the library and
+    /// the platform may both be faster than the answer to `/next`. The calls cannot be the next one's: the platform does not begin that
+    /// before the agent has asked for it.
+    fn take_early_calls(&mut self, request_id: &str) {
+        let Some(open) = self.open.iter_mut().find(|open| open.request_id == request_id && !open.ended) else { return };
+        if open.start.is_none() {
+            open.start = take_matching(&mut self.early_starts, |call| call.request_id.as_deref(), request_id);
+        }
+        if open.end.is_none() {
+            open.end = take_matching(&mut self.early_ends, |call| call.request_id.as_deref(), request_id);
+        }
     }
 }
 
@@ -462,6 +468,30 @@ mod tests {
         let span = payload.spans[0];
         assert_eq!((span.trace_id, span.span_id, span.parent_id), (11, 13, 12));
         assert_eq!(payload.texts.str(span.name), "aws.lambda");
+    }
+
+    #[test]
+    fn calls_and_telemetry_may_be_faster_than_the_answer_to_next() {
+        let (mut machine, mut ids) = (machine(RootSpans::Announced, None), ids());
+        let context = TraceContext { trace_id: 11, parent_id: 12, ..TraceContext::default() };
+        machine.started(StartCall { context: Some(context), ..StartCall::default() });
+        machine.ended(EndCall { span_id: Some(13), ..EndCall::default() });
+        machine.telemetry(&start("r-1", 0), &mut ids);
+        let effects = machine.telemetry(&done("r-1", 10, Status::Success, Some(1.0)), &mut ids);
+        let Effect::Span(payload) = &effects[0] else { panic!("{effects:?}") };
+        let span = payload.spans[0];
+        assert_eq!((span.trace_id, span.span_id, span.parent_id), (11, 13, 12));
+        machine.invoke(&invoke("r-1"), 0);
+        machine.started(StartCall {
+            context: Some(TraceContext { trace_id: 21, ..TraceContext::default() }),
+            ..StartCall::default()
+        });
+        machine.telemetry(&report("r-1", 20), &mut ids);
+        machine.invoke(&invoke("r-2"), 0);
+        machine.ended(EndCall { span_id: Some(23), ..EndCall::default() });
+        let effects = machine.telemetry(&done("r-2", 30, Status::Success, Some(1.0)), &mut ids);
+        let Effect::Span(payload) = &effects[0] else { panic!("{effects:?}") };
+        assert_eq!(payload.spans[0].trace_id, 21, "a late report takes nothing from the next invocation");
     }
 
     #[test]
