@@ -56,6 +56,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("ureq", &["sys/net/"]),
     ("rustls", &["sys/net/"]),
     ("webpki_roots", &["sys/net/"]),
+    ("rustix", &["sys/process.rs"]),
     // Every type that owns a key or what a key is made of.
     ("zeroize", &["model/api_key.rs", "sys/net/"]),
     ("ring", &["sys/digest.rs"]),

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod logger;
 pub mod memory;
 pub mod net;
+pub mod process;
 pub mod random;
 pub mod signals;
 pub mod worker;
