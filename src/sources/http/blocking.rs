@@ -52,6 +52,7 @@ impl Server {
         let connections = Connections::new(service.limits.connections_max);
         let crew = Crew::new(name, service.limits.connections_max + CREW_SPARE);
         let (local_addr, listening) = (listener.local_addr(), listener.as_stream()?);
+        service.listens_at(local_addr);
         let front = Front { service: Arc::clone(&service), connections: Arc::clone(&connections), crew: crew.clone() };
         let accepting = Worker::spawn(name, exits, move || front.accept(&listener))?;
         Ok(Server { service, connections, local_addr, listening, accepting, crew })

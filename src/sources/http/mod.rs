@@ -9,6 +9,7 @@ pub mod tiny;
 
 mod connections;
 mod framing;
+mod host;
 mod refusals;
 mod socket;
 mod wire;
@@ -21,7 +22,9 @@ use crate::sys::clock::Clock;
 use crate::sys::memory::{Budget, Permit};
 use refusals::Fault;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What a server may spend on its clients.
@@ -155,6 +158,8 @@ pub struct Service {
     limits: Limits,
     refusals: Refusals,
     clock: Clock,
+    /// Its port is on loopback. Known once it listens.
+    local_only: AtomicBool,
 }
 
 impl fmt::Debug for Service {
@@ -166,7 +171,19 @@ impl fmt::Debug for Service {
 impl Service {
     /// `budget` may be shared with other services; bodies take their memory from it.
     pub fn new(handler: Arc<dyn Handler>, budget: Budget, limits: Limits) -> Arc<Service> {
-        Arc::new(Service { handler, budget, limits, refusals: Refusals::default(), clock: Clock::new() })
+        Arc::new(Service {
+            handler,
+            budget,
+            limits,
+            refusals: Refusals::default(),
+            clock: Clock::new(),
+            local_only: AtomicBool::new(false),
+        })
+    }
+
+    /// It listens at `address`, or on a path. On loopback requests must name this machine.
+    fn listens_at(&self, address: Option<SocketAddr>) {
+        self.local_only.store(address.is_some_and(|address| address.ip().is_loopback()), Relaxed);
     }
 
     /// What was refused so far.
@@ -178,6 +195,9 @@ impl Service {
     fn admit(&self, head: &Head) -> Result<usize, Response> {
         if head.headers.get("sec-fetch-site").is_some_and(|site| site.eq_ignore_ascii_case("cross-site")) {
             return Err(self.refuse(Fault::CROSS_SITE));
+        }
+        if self.local_only.load(Relaxed) && !head.headers.get("host").is_none_or(host::is_of_this_machine) {
+            return Err(self.refuse(Fault::OTHER_HOST));
         }
         let bytes_max = self.handler.admit(head).inspect_err(|_| self.refusals.count(Refusal::NotAdmitted))?;
         // A body that the budget could never hold is too large and not a case of overload.

@@ -67,6 +67,7 @@ impl Server {
     ) -> io::Result<Server> {
         let ours = listener.into();
         let (local_addr, listening) = (ours.local_addr(), ours.as_stream()?);
+        service.listens_at(local_addr);
         listening.set_read_timeout(service.limits.idle_time)?;
         listening.set_write_timeout(service.limits.write_time)?;
         let theirs = match ours.try_clone()? {
