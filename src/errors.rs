@@ -63,6 +63,10 @@ pub enum StartError {
     WorkerLost(&'static str),
     /// `mote check` found settings with which the agent would not start.
     CheckFailed,
+    /// The site does not take data with this key.
+    KeyRefused,
+    /// Nobody answers who could tell the key, or whether it is good.
+    KeyUnknown,
 }
 
 impl StartError {
@@ -71,8 +75,8 @@ impl StartError {
         match self {
             StartError::Args(_) => Exit::Usage,
             StartError::Events(..) | StartError::Out(..) | StartError::NoKey | StartError::Address(_) => Exit::Config,
-            StartError::CheckFailed => Exit::Config,
-            StartError::Listen(..) | StartError::Register(_) => Exit::Unavailable,
+            StartError::CheckFailed | StartError::KeyRefused => Exit::Config,
+            StartError::Listen(..) | StartError::Register(_) | StartError::KeyUnknown => Exit::Unavailable,
             StartError::System(_) | StartError::Print(_) | StartError::WorkerLost(_) => Exit::Fault,
         }
     }
@@ -84,7 +88,7 @@ impl fmt::Display for StartError {
             StartError::Args(err) => write!(f, "{err}"),
             StartError::Events(path, _) => write!(f, "cannot read events from {path}"),
             StartError::Out(path, _) => write!(f, "cannot write to {path}"),
-            StartError::NoKey => write!(f, "no API key: set DD_API_KEY, api_key_file or kms_api_key, or use --out"),
+            StartError::NoKey => write!(f, "no API key: set DD_API_KEY or another of its sources, or use --out"),
             StartError::Listen(what, address, _) => write!(f, "the {what} cannot listen on {address}"),
             StartError::Address(text) => write!(f, "`{text}` is no address to listen on"),
             StartError::Register(_) => write!(f, "the Lambda API did not register the agent"),
@@ -92,6 +96,8 @@ impl fmt::Display for StartError {
             StartError::Print(_) => write!(f, "cannot write to standard output"),
             StartError::WorkerLost(name) => write!(f, "worker {name} is gone for good"),
             StartError::CheckFailed => write!(f, "the agent would not start with these settings"),
+            StartError::KeyRefused => write!(f, "the API key is refused"),
+            StartError::KeyUnknown => write!(f, "whether the API key is good cannot be known now"),
         }
     }
 }

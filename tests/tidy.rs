@@ -58,7 +58,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("webpki_roots", &["sys/net/"]),
     ("rustix", &["sys/process.rs"]),
     // Every type that owns a key or what a key is made of.
-    ("zeroize", &["model/api_key.rs", "sys/net/"]),
+    ("zeroize", &["config/values.rs", "model/api_key.rs", "secrets/", "sys/net/"]),
     ("ring", &["sys/digest.rs"]),
     ("crossbeam", &["sys/inbox.rs", "main_loop.rs"]),
     ("tiny_http", &["sources/http/"]),

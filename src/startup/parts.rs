@@ -48,6 +48,7 @@ use crate::sys::ledger::Ledger;
 use crate::sys::memory::Budget;
 use crate::sys::net::Client;
 use crate::sys::net::Reuse;
+use crate::sys::net::Ways;
 use crate::sys::random::Random;
 use std::fs::File;
 use std::io;
@@ -75,6 +76,7 @@ impl Deliver {
         config: &Config,
         place: Place,
         key: &KeyHandle,
+        ways: &Ways,
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Deliver, StartError> {
@@ -84,7 +86,7 @@ impl Deliver {
         let mut poster = |name, base: String| {
             let target = match &args.out {
                 Some(out) => Target::Local(local_sink(out)?),
-                None => Target::Intake(intake(base, config, place, key)),
+                None => Target::Intake(intake(base, config, place, key, ways)),
             };
             let queue = Queue::new(Arc::clone(&room), when_full, clock);
             let endpoint = Endpoint { name, target, backoff: plan::backoff(config) };
@@ -133,9 +135,9 @@ impl Deliver {
 }
 
 /// A sandbox that was frozen finds its connections dead, so inside Lambda none is kept.
-fn intake(base: String, config: &Config, place: Place, key: &KeyHandle) -> Intake {
+fn intake(base: String, config: &Config, place: Place, key: &KeyHandle, ways: &Ways) -> Intake {
     let reuse = if place == Place::Lambda { Reuse::Never } else { Reuse::KeepAlive };
-    Intake { base, client: Client::new(reuse), key: key.clone(), timeout: config.forwarder_timeout }
+    Intake { base, client: Client::through(reuse, ways), key: key.clone(), timeout: config.forwarder_timeout }
 }
 
 fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
@@ -237,7 +239,12 @@ impl Servers<'_> {
         let started =
             TcpListener::bind(address).and_then(|listener| tiny::Server::start("communication", listener, service, self.exits));
         match (started, self.place) {
-            (Ok(server), _) => Ok(Some(server)),
+            (Ok(server), place) => {
+                if place == Place::Edge {
+                    tell_if_open("the communication server", address.ip(), "bind_host");
+                }
+                Ok(Some(server))
+            }
             (Err(err), Place::Edge) => Err(StartError::Listen("communication server", address, err)),
             (Err(err), Place::Lambda) => {
                 log::error!("the communication server cannot listen on {address}: {err}; no telemetry, so no logs");
@@ -279,7 +286,16 @@ impl Servers<'_> {
         };
         let listener = TcpListener::bind(SocketAddr::new(ip, self.config.receiver_port))?;
         let address = listener.local_addr()?;
+        let setting = if self.config.apm_non_local_traffic { "apm_config.apm_non_local_traffic" } else { "bind_host" };
+        tell_if_open("the trace agent", ip, setting);
         Ok((listener, address))
+    }
+}
+
+/// A port that other machines reach is said to be one: whoever reaches it can send data under this agent's key.
+fn tell_if_open(what: &str, ip: IpAddr, setting: &str) {
+    if !ip.is_loopback() {
+        log::warn!("{what} listens on {ip} and takes data from other machines ({setting})");
     }
 }
 
