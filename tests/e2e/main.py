@@ -8,13 +8,15 @@ from pathlib import Path
 import namespace
 import self_test
 from agent import Setup
+from case_keys import key_backend, key_faults, key_secrecy, key_sources
 from case_lambda import lambda_run
 from case_ledger import ledger
 from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
+from case_ways import ways_out
 from checks import Failed
 
-CASES = [python_tracer, node_tracer, stdin_run, lambda_run, ledger]
+CASES = [python_tracer, node_tracer, stdin_run, lambda_run, ledger, key_sources, key_faults, key_backend, key_secrecy, ways_out]
 
 
 def main(arguments):
