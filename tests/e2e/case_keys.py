@@ -119,8 +119,24 @@ def key_faults(setup: Setup):
             intake.wait_posts(1)
             agent.terminate().require_balanced()
         equal(elsewhere.seen, [], "requests that carried the key along a redirect")
-    return ("clock 30 h off signed again, ARN without region, tokens right, in a file, missing (78), no credentials (78), "
+    _changed(setup, arn)
+    return ("a changed key in use without a restart, clock 30 h off signed again, ARN without region, tokens right, in a file, missing (78), no credentials (78), "
             "denied with the right that is missing (78), 10 MB (78), redirects not followed")
+
+
+def _changed(setup, arn):
+    """A key that was changed where it is kept is taken at the next look, and what comes then goes under the new one."""
+    old = iter(["f" * 32])
+    with StrictAws(lambda _: json_answer(200, {"SecretString": next(old, API_KEY)})) as aws, FakeIntake(API_KEY) as intake:
+        env = setup.agent_env(setup.folder("keys"), intake) | aws.env(DD_API_KEY_SECRET_ARN=arn, DD_SECRET_REFRESH_INTERVAL="0.1")
+        del env["DD_API_KEY"]
+        with Agent([setup.binary, "run"], env) as agent:
+            agent.ready()
+            wait_until(lambda: any("the API key has changed" in line for line in agent.all_lines()), GUARD_S, "the new key")
+            _send(agent, [_trace(2)])
+            intake.wait_posts(1)
+            agent.terminate().require_delivered(traces=2)
+            intake.require_no_faults()
 
 
 def key_backend(setup: Setup):
