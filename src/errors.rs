@@ -66,6 +66,10 @@ pub enum StartError {
     Ask(String, AskError),
     /// `mote check` found settings with which the agent would not start.
     CheckFailed,
+    /// The site does not take data with this key.
+    KeyRefused,
+    /// Nobody answers who could tell the key, or whether it is good.
+    KeyUnknown,
 }
 
 impl StartError {
@@ -74,8 +78,10 @@ impl StartError {
         match self {
             StartError::Args(_) => Exit::Usage,
             StartError::Events(..) | StartError::Out(..) | StartError::NoKey | StartError::Address(_) => Exit::Config,
-            StartError::CheckFailed => Exit::Config,
-            StartError::Listen(..) | StartError::Register(_) | StartError::Ask(..) => Exit::Unavailable,
+            StartError::CheckFailed | StartError::KeyRefused => Exit::Config,
+            StartError::Listen(..) | StartError::Register(_) | StartError::Ask(..) | StartError::KeyUnknown => {
+                Exit::Unavailable
+            }
             StartError::System(_) | StartError::Print(_) | StartError::WorkerLost(_) => Exit::Fault,
         }
     }
@@ -87,7 +93,7 @@ impl fmt::Display for StartError {
             StartError::Args(err) => write!(f, "{err}"),
             StartError::Events(path, _) => write!(f, "cannot read events from {path}"),
             StartError::Out(path, _) => write!(f, "cannot write to {path}"),
-            StartError::NoKey => write!(f, "no API key: set DD_API_KEY, api_key_file or kms_api_key, or use --out"),
+            StartError::NoKey => write!(f, "no API key: set DD_API_KEY or another of its sources, or use --out"),
             StartError::Listen(what, address, _) => write!(f, "the {what} cannot listen on {address}"),
             StartError::Address(text) => write!(f, "`{text}` is no address to listen on"),
             StartError::Register(_) => write!(f, "the Lambda API did not register the agent"),
@@ -96,6 +102,8 @@ impl fmt::Display for StartError {
             StartError::WorkerLost(name) => write!(f, "worker {name} is gone for good"),
             StartError::Ask(socket, _) => write!(f, "no agent answers at {socket}"),
             StartError::CheckFailed => write!(f, "the agent would not start with these settings"),
+            StartError::KeyRefused => write!(f, "the API key is refused"),
+            StartError::KeyUnknown => write!(f, "whether the API key is good cannot be known now"),
         }
     }
 }

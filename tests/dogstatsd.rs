@@ -12,7 +12,10 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use support::agent::Agent;
+use support::agent::KEY;
 use support::agent::settings;
+use support::fake_http::FakeServer;
+use support::fake_http::Reply;
 use support::stage::Stage;
 
 fn stage(extra: &[(&'static str, &str)]) -> Stage {
@@ -203,4 +206,30 @@ fn the_agents_own_health_is_told_as_metrics() {
     assert!(records.iter().any(|record| record["metric"] == "mote.memory.bytes"), "{records:#?}");
     let counted = json!(["outcome:accepted", "signal:metrics"]);
     assert!(records.iter().any(|record| record["metric"] == "mote.records" && record["tags"] == counted), "{records:#?}");
+}
+
+#[test]
+fn metrics_take_the_users_proxy() {
+    let proxy = FakeServer::start(|_| Reply::status(202));
+    let mut env = settings();
+    env.extend([
+        ("DD_API_KEY", KEY.to_owned()),
+        ("DD_DD_URL", "http://intake.test".to_owned()),
+        ("DD_PROXY_HTTP", proxy.url()),
+    ]);
+    let mut agent = Agent::start(&[], &env);
+    let port = agent.ready().dogstatsd.unwrap();
+    UdpSocket::bind("127.0.0.1:0").unwrap().send_to(b"depth:7|g", port).unwrap();
+    agent.wait_for("metrics", "accepted", 1);
+    agent.stop_and_finish().assert_clean();
+    assert!(proxy.so_far().iter().any(|seen| seen.path == "http://intake.test/api/v2/series"));
+}
+
+#[test]
+fn a_port_that_other_machines_reach_is_a_warning() {
+    let words = "dogstatsd listens on 0.0.0.0 and takes data from other machines (dogstatsd_non_local_traffic)";
+    for (value, expected) in [("true", true), ("false", false)] {
+        let finished = stage(&[("DD_DOGSTATSD_NON_LOCAL_TRAFFIC", value)]).agent.stop_and_finish();
+        assert_eq!(finished.says(words), expected, "{finished:#?}");
+    }
 }

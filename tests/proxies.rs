@@ -376,3 +376,20 @@ fn local_output_shows_requests_instead_of_sending_them() {
     );
     assert!(records[2]["address"].as_str().unwrap().contains("-flare.datadoghq.com/"), "{}", records[2]);
 }
+
+#[test]
+fn what_is_passed_on_takes_the_users_proxy_directly_and_by_the_queue() {
+    let proxy = FakeServer::start(|_| Reply::status(202));
+    let intake = "http://intake.test";
+    let mut agent = Agent::start(&[], &env(intake, &[("DD_PROXY_HTTP", &proxy.url())]));
+    let port = agent.ready().traces.unwrap();
+    for (path, target) in [
+        ("/profiling/v1/input", "http://intake.test/api/v2/profile"),
+        ("/telemetry/proxy/api/v2/apmtelemetry", "http://intake.test/api/v2/apmtelemetry"),
+    ] {
+        assert_eq!(send(port, "POST", path, &[], b"{}").0 / 100, 2, "{path}");
+        let seen = proxy.next();
+        assert_eq!((seen.path.as_str(), seen.header("host")), (target, Some("intake.test")));
+    }
+    agent.stop_and_finish().assert_clean();
+}

@@ -4,17 +4,8 @@ use crate::config::Loaded;
 use crate::errors::StartError;
 use std::fmt::Write;
 
-/// What the user sees, and whether the agent would start.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Findings {
-    /// For standard output.
-    pub text: String,
-    /// Nothing keeps the agent from starting.
-    pub starts: bool,
-}
-
-/// Describes `loaded` and what would keep the agent from starting.
-pub fn check(loaded: &Loaded, obstacles: &[StartError]) -> Findings {
+/// Describes `loaded`, with further `lines`, and what would keep the agent from starting.
+pub fn check(loaded: &Loaded, lines: &[String], obstacles: &[StartError]) -> String {
     let mut text = String::new();
     let mut line = |content: std::fmt::Arguments<'_>| {
         let _ = writeln!(text, "{content}"); // a String takes any text
@@ -33,11 +24,13 @@ pub fn check(loaded: &Loaded, obstacles: &[StartError]) -> Findings {
     for warning in &loaded.warnings {
         line(format_args!("warning: {warning}"));
     }
+    for further in lines {
+        line(format_args!("{further}"));
+    }
     for obstacle in obstacles {
         line(format_args!("error: {obstacle}"));
     }
-    let starts = obstacles.is_empty();
-    Findings { text, starts }
+    text
 }
 
 #[cfg(test)]
@@ -50,11 +43,9 @@ mod tests {
     #[test]
     fn secrets_are_masked_and_origins_are_told() {
         let env = Env::from([("DD_API_KEY".to_owned(), "0123456789".to_owned()), ("DD_SITE".to_owned(), "a b".to_owned())]);
-        let findings = check(&load(&RunArgs::default(), &env, false), &[]);
-        assert!(findings.starts);
-        assert!(!findings.text.contains("0123456789"));
-        let lines: Vec<String> =
-            findings.text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let text = check(&load(&RunArgs::default(), &env, false), &["route: x".to_owned()], &[]);
+        assert!(!text.contains("0123456789") && text.ends_with("\nroute: x\n"));
+        let lines: Vec<String> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         assert!(lines.contains(&"api_key = *** (DD_API_KEY)".to_owned()), "{lines:?}");
         assert!(lines.contains(&"site = datadoghq.com (default)".to_owned()), "{lines:?}");
         let warning = "warning: DD_SITE: the value is not a site such as datadoghq.eu; using datadoghq.com";
@@ -63,10 +54,8 @@ mod tests {
 
     #[test]
     fn what_keeps_the_agent_from_starting_is_an_error() {
-        let findings = check(&load(&RunArgs::default(), &Env::new(), false), &[StartError::Address("example.com".to_owned())]);
-        assert!(
-            !findings.starts && findings.text.ends_with("error: `example.com` is no address to listen on\n"),
-            "{findings:?}"
-        );
+        let obstacles = [StartError::Address("example.com".to_owned())];
+        let text = check(&load(&RunArgs::default(), &Env::new(), false), &[], &obstacles);
+        assert!(text.ends_with("error: `example.com` is no address to listen on\n"), "{text}");
     }
 }

@@ -47,6 +47,8 @@ pub struct RunArgs {
     pub out: Option<OutTo>,
     /// `--log-level L`
     pub log_level: Option<String>,
+    /// `--key`, of `check`
+    pub key: bool,
 }
 
 /// Where invocation events are read from.
@@ -89,6 +91,7 @@ impl std::error::Error for ArgsError {}
 const COMMANDS: [&str; 4] = ["run", "check", "dogstatsd-stats", "version"];
 const ASK_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
 const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
+const CHECK_FLAGS: [&str; 6] = ["--config", "--events", "--key", "--out", "--log-level", "--help"];
 const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
 
 /// Reads the arguments that follow the program's name.
@@ -110,6 +113,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
             Arg::Long("events") if takes_flags(topic) => run.events = Some(events(parser.value().map_err(unfit)?)),
             Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
             Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
+            Arg::Long("key") if topic == Some(Topic::Check) => run.key = true,
             Arg::Long(name) => return Err(unknown("flag", &format!("--{name}"), flags(topic))),
             Arg::Short(name) => return Err(unknown("flag", &format!("-{name}"), flags(topic))),
         }
@@ -130,6 +134,7 @@ fn flags(topic: Option<Topic>) -> &'static [&'static str] {
     match topic {
         Some(Topic::Version) => &FLAGS[FLAGS.len() - 1..],
         Some(Topic::DogstatsdStats) => &ASK_FLAGS,
+        Some(Topic::Check) => &CHECK_FLAGS,
         _ => &FLAGS,
     }
 }
@@ -234,10 +239,14 @@ exit codes: 0 everything sent, 64 bad command line, 69 port or registration not 
 ";
 
 const CHECK_HELP: &str = "\
-usage: mote check [FLAGS]
+usage: mote check [--key] [FLAGS]
 
-Prints each setting in force, where it came from, and every warning. Flags are those of run.
-Exit code 0, or 78 when the agent would not start with these settings.
+Prints each setting in force, where it came from, every warning, and the way to each endpoint. Flags are those of run.
+Nobody is asked for anything; with --key everyone is who keeps a key or another setting, and then Datadog whether it
+takes the key.
+
+Exit code 0; 78 when the agent would not start with these settings, or the key is refused; 69 when that cannot be known,
+as nobody answers.
 ";
 
 const DOGSTATSD_STATS_HELP: &str = "\
@@ -278,8 +287,9 @@ mod tests {
             events: Some(EventsFrom::File("run.ndjson".into())),
             out: Some(OutTo::Folder("dir".into())),
             log_level: Some("debug".to_owned()),
+            key: true,
         };
-        check("check --config a.yaml --events run.ndjson --out dir --log-level DEBUG", Ok(Command::Check(args)));
+        check("check --key --config a.yaml --events run.ndjson --out dir --log-level DEBUG", Ok(Command::Check(args)));
     }
 
     #[test]
@@ -306,6 +316,7 @@ mod tests {
         check("--log-level debugg", Err("unknown log level `debugg`; did you mean debug?"));
         check("run extra", Err("unknown argument `extra`; see mote --help"));
         check("version --out -", Err("unknown flag `--out`; did you mean --help?"));
+        check("run --key", Err("unknown flag `--key`; did you mean --out?"));
         check("--config", Err("missing argument for option '--config'; see mote --help"));
     }
 

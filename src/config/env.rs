@@ -1,22 +1,55 @@
 //! The environment, a map that `main` makes once: which variables set which setting, and what AWS says there.
 
+use crate::config::handles::value_of;
 use crate::config::settings::SETTINGS;
 use crate::config::values::Secret;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The process's environment.
 pub type Env = BTreeMap<String, String>;
 
-/// Setting, variable and text for each setting that a variable sets. The name that follows from the path beats its aliases.
-pub fn settings(env: &Env) -> impl Iterator<Item = (&'static str, String, String)> {
+/// Setting, variable and text for each setting that a variable sets. The name that follows from the path beats its aliases, and what is
+/// kept for a variable beats what it holds.
+pub fn settings(env: &Env, kept: &[(String, Secret)]) -> impl Iterator<Item = (&'static str, String, String)> {
     SETTINGS.iter().filter_map(|row| {
         let aliases = row.aliases.iter().map(|alias| (*alias).to_owned());
         let mut names = std::iter::once(row.variable()).chain(aliases);
         names.find_map(|name| {
-            let text = env.get(&name).filter(|text| !text.trim().is_empty())?;
-            Some((row.path, name, text.clone()))
+            let text = value_of(&name, kept).map(Secret::expose).or(env.get(&name).map(String::as_str));
+            let text = text.filter(|text| !text.trim().is_empty())?.to_owned();
+            Some((row.path, name, text))
         })
     })
+}
+
+/// Who keeps a setting's value in place of the environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeper {
+    /// AWS KMS decrypts it: the variable's name ends in `_KMS_ENCRYPTED`.
+    Kms,
+    /// AWS Secrets Manager: the variable's name ends in `_SECRET_ARN`.
+    SecretsManager,
+}
+
+/// Variables that say where the value of another is kept: theirs, the other's name, and who keeps it. Only those of settings; not those
+/// of the API key, which has sources of its own.
+pub fn kept_elsewhere(env: &Env) -> Vec<(String, String, Keeper)> {
+    let suffixes = [("_KMS_ENCRYPTED", Keeper::Kms), ("_SECRET_ARN", Keeper::SecretsManager)];
+    let mut found = Vec::new();
+    for name in env.iter().filter(|(name, text)| name.starts_with("DD_") && !text.trim().is_empty()).map(|(name, _)| name) {
+        for (suffix, keeper) in suffixes {
+            let target = name.strip_suffix(suffix).filter(|target| *target != "DD_API_KEY");
+            if let Some(target) = target.filter(|target| names_a_setting(target)) {
+                found.push((name.clone(), target.to_owned(), keeper));
+            }
+        }
+    }
+    found
+}
+
+fn names_a_setting(name: &str) -> bool {
+    SETTINGS.iter().any(|row| row.variable() == name || row.aliases.contains(&name))
 }
 
 /// What AWS tells a process about itself.
@@ -40,14 +73,28 @@ pub struct AwsEnv {
     pub secret_access_key: Option<Secret>,
     /// Credentials: token of a session.
     pub session_token: Option<Secret>,
-    /// Address of KMS in place of AWS's.
-    pub kms_endpoint: Option<String>,
+    /// Where temporary credentials are handed out, if not in the environment.
+    pub container_credentials: Option<String>,
+    /// What must be shown there.
+    pub container_token: Option<Secret>,
+    /// File that holds it, read each time.
+    pub container_token_file: Option<PathBuf>,
+    /// Addresses in place of AWS's: of KMS, Secrets Manager and Systems Manager.
+    pub endpoints: [Option<String>; 3],
+    /// AWS's addresses are those with validated cryptography.
+    pub fips: bool,
 }
 
 impl AwsEnv {
     /// Takes it from the environment.
     pub fn of(env: &Env) -> AwsEnv {
         let get = |name: &str| env.get(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let ignored = get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let endpoint = |service: &str| {
+            let own = get(&format!("AWS_ENDPOINT_URL_{service}"));
+            own.or_else(|| get("AWS_ENDPOINT_URL")).filter(|_| !ignored)
+        };
+        let relative = get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").map(|path| format!("http://169.254.170.2{path}"));
         AwsEnv {
             runtime_api: get("AWS_LAMBDA_RUNTIME_API"),
             region: get("AWS_REGION").or_else(|| get("AWS_DEFAULT_REGION")),
@@ -58,8 +105,19 @@ impl AwsEnv {
             access_key_id: get("AWS_ACCESS_KEY_ID"),
             secret_access_key: get("AWS_SECRET_ACCESS_KEY").map(Secret::new),
             session_token: get("AWS_SESSION_TOKEN").map(Secret::new),
-            kms_endpoint: get("AWS_ENDPOINT_URL_KMS").or_else(|| get("AWS_ENDPOINT_URL")),
+            container_credentials: relative.or_else(|| get("AWS_CONTAINER_CREDENTIALS_FULL_URI")),
+            container_token: get("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(Secret::new),
+            container_token_file: get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(PathBuf::from),
+            endpoints: ["KMS", "SECRETS_MANAGER", "SSM"].map(endpoint),
+            fips: get("AWS_USE_FIPS_ENDPOINT").is_some_and(|text| text.eq_ignore_ascii_case("true")),
         }
+    }
+}
+
+impl AwsEnv {
+    /// Whether there are credentials, or a place that hands them out.
+    pub fn can_sign(&self) -> bool {
+        (self.access_key_id.is_some() && self.secret_access_key.is_some()) || self.container_credentials.is_some()
     }
 }
 
@@ -72,7 +130,26 @@ mod tests {
         let mut env = Env::new();
         env.insert("DD_URL".to_owned(), "http://alias".to_owned());
         env.insert("DD_DD_URL".to_owned(), " ".to_owned());
-        let found: Vec<_> = settings(&env).collect();
+        let found: Vec<_> = settings(&env, &[]).collect();
         assert_eq!(found, [("dd_url", "DD_URL".to_owned(), "http://alias".to_owned())]);
+    }
+
+    #[test]
+    fn suffixes_say_who_keeps_the_value_of_a_setting() {
+        let names =
+            ["DD_SITE_SECRET_ARN", "DD_ENV_KMS_ENCRYPTED", "DD_NOTHING_SECRET_ARN", "DD_API_KEY_SECRET_ARN", "SITE_SECRET_ARN"];
+        let env: Env = names.iter().map(|name| ((*name).to_owned(), "x".to_owned())).collect();
+        let found: Vec<_> = kept_elsewhere(&env).into_iter().map(|(_, target, keeper)| (target, keeper)).collect();
+        assert_eq!(found, [("DD_ENV".to_owned(), Keeper::Kms), ("DD_SITE".to_owned(), Keeper::SecretsManager)]);
+    }
+
+    #[test]
+    fn a_services_own_address_beats_the_common_one() {
+        let mut env = Env::from([("AWS_ENDPOINT_URL".to_owned(), "http://all".to_owned())]);
+        env.insert("AWS_ENDPOINT_URL_SSM".to_owned(), "http://ssm".to_owned());
+        let all = Some("http://all".to_owned());
+        assert_eq!(AwsEnv::of(&env).endpoints, [all.clone(), all, Some("http://ssm".to_owned())]);
+        env.insert("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS".to_owned(), "true".to_owned());
+        assert_eq!(AwsEnv::of(&env).endpoints, [None, None, None]);
     }
 }

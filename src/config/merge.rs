@@ -3,8 +3,11 @@
 use crate::config::args::RunArgs;
 use crate::config::env;
 use crate::config::env::Env;
+use crate::config::handles;
+use crate::config::handles::Kept;
 use crate::config::settings::Config;
 use crate::config::settings::SETTINGS;
+use crate::config::values::Expected;
 use crate::config::values::Raw;
 use crate::config::values::Value;
 use crate::config::yaml;
@@ -47,11 +50,22 @@ pub struct Effective {
     pub origin: Origin,
 }
 
+#[derive(Debug)]
+struct Written {
+    path: &'static str,
+    raw: Raw,
+    origin: Origin,
+    /// Someone else keeps the value, so it is not shown.
+    hidden: bool,
+}
+
 /// What was written for each setting, strongest source last, and what became of it.
 #[derive(Debug)]
 pub struct Values {
     lambda: bool,
-    written: Vec<(&'static str, Raw, Origin)>,
+    written: Vec<Written>,
+    kept: Kept,
+    missing: Vec<String>,
     effective: Vec<Effective>,
     warnings: Vec<String>,
 }
@@ -59,13 +73,30 @@ pub struct Values {
 impl Values {
     /// Nothing written yet.
     pub fn new(lambda: bool) -> Values {
-        Values { lambda, written: Vec::new(), effective: Vec::new(), warnings: Vec::new() }
+        Values {
+            lambda,
+            written: Vec::new(),
+            kept: Kept::default(),
+            missing: Vec::new(),
+            effective: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
-    /// Lays a value over what was there; an empty one counts as not written.
+    /// Lays a value over what was there; an empty one counts as not written, and so does one whose handle has no value. The API key
+    /// keeps its handle: it is resolved when it is needed, and again when it is refused.
     pub fn set(&mut self, path: &'static str, raw: Raw, origin: Origin) {
-        if !raw.is_empty() {
-            self.written.push((path, raw, origin));
+        let of_variable = matches!(&origin, Origin::Variable(name) if handles::value_of(name, &self.kept.variables).is_some());
+        let (value, hidden) = match path {
+            "api_key" => (Some(raw), of_variable),
+            _ => {
+                let value = handles::resolved(&raw, &self.kept.handles, &mut self.missing);
+                let differs = value.as_ref().is_some_and(|value| *value != raw);
+                (value, of_variable || differs)
+            }
+        };
+        if let Some(raw) = value.filter(|value| !value.is_empty()) {
+            self.written.push(Written { path, raw, origin, hidden });
         }
     }
 
@@ -76,30 +107,51 @@ impl Values {
 
     /// The strongest value of a setting that can be read, or its default.
     pub(super) fn take<T: Value>(&mut self, path: &'static str) -> T {
-        let written = self.written.iter().rev().find(|(name, ..)| *name == path);
-        let read = written.map(|(_, raw, origin)| (T::parse(raw), raw, origin));
-        let (value, origin) = match read {
-            Some((Ok(value), raw, origin)) => {
-                let remark = T::remark(raw).map(|remark| format!("{origin}: {path}: {remark}"));
-                let found = (value, origin.clone());
-                self.warnings.extend(remark);
-                found
+        let at = self.written.iter().rposition(|written| written.path == path);
+        let read = at.map(|at| (at, T::parse(&self.written[at].raw)));
+        let (value, at) = match read {
+            Some((at, Ok(value))) => {
+                let remark = T::remark(&self.written[at].raw);
+                self.note(at, remark);
+                (value, Some(at))
             }
-            Some((Err(expected), raw, origin)) => {
-                let default = self.default_text(path);
-                let shown = match raw {
-                    Raw::Text(text) if !T::SECRET && T::QUOTABLE => format!("`{}`", text.trim()),
-                    _ => "the value".to_owned(),
-                };
-                let using = if default.is_empty() { "ignored".to_owned() } else { format!("using {default}") };
-                let name = if matches!(origin, Origin::File(_)) { format!("{origin}: {path}") } else { origin.to_string() };
-                self.warnings.push(format!("{name}: {shown} is not {}; {using}", expected.0));
-                (self.default_value(path), Origin::Default)
+            Some((at, Err(expected))) => {
+                self.complain(at, expected, !T::SECRET && T::QUOTABLE);
+                (self.default_value(path), None)
             }
-            None => (self.default_value(path), Origin::Default),
+            None => (self.default_value(path), None),
         };
-        self.effective.push(Effective { path, shown: value.show(), origin });
+        self.record(path, at, value.show());
         value
+    }
+
+    // What does not depend on the type is apart from it: `take` is compiled once for each type that a setting has.
+
+    /// A value could be read, but there is something to say of it.
+    fn note(&mut self, at: usize, remark: Option<String>) {
+        let Written { path, origin, hidden, .. } = &self.written[at];
+        self.warnings.extend(remark.filter(|_| !hidden).map(|remark| format!("{origin}: {path}: {remark}")));
+    }
+
+    /// A value could not be read.
+    fn complain(&mut self, at: usize, expected: Expected, quotable: bool) {
+        let Written { path, raw, origin, hidden } = &self.written[at];
+        let default = self.default_text(path);
+        let shown = match raw {
+            Raw::Text(text) if quotable && !hidden => format!("`{}`", text.trim()),
+            _ => "the value".to_owned(),
+        };
+        let using = if default.is_empty() { "ignored".to_owned() } else { format!("using {default}") };
+        let name = if matches!(origin, Origin::File(_)) { format!("{origin}: {path}") } else { origin.to_string() };
+        self.warnings.push(format!("{name}: {shown} is not {}; {using}", expected.0));
+    }
+
+    /// A value is in force: what was written at `at`, or the default.
+    fn record(&mut self, path: &'static str, at: Option<usize>, shown: String) {
+        let written = at.map(|at| &self.written[at]);
+        let shown = if written.is_some_and(|written| written.hidden) { "***".to_owned() } else { shown };
+        let origin = written.map_or(Origin::Default, |written| written.origin.clone());
+        self.effective.push(Effective { path, shown, origin });
     }
 
     fn default_text(&self, path: &str) -> &'static str {
@@ -124,13 +176,21 @@ pub struct Loaded {
     pub warnings: Vec<String>,
     /// Names in the file that no setting has; most belong to parts of the Datadog Agent that are not here.
     pub unknown: Vec<String>,
+    /// Handles that stand in place of values and have none. What they stand in counts as not written.
+    pub handles: Vec<String>,
     /// The file that was read.
     pub file: Option<PathBuf>,
 }
 
 /// Reads all sources. Nothing here is fatal: what cannot be read is a warning.
 pub fn load(args: &RunArgs, env: &Env, lambda: bool) -> Loaded {
+    load_with(args, env, lambda, &Kept::default())
+}
+
+/// The same, with the values that someone else keeps.
+pub fn load_with(args: &RunArgs, env: &Env, lambda: bool, kept: &Kept) -> Loaded {
     let mut values = Values::new(lambda);
+    values.kept.clone_from(kept);
     let mut warnings = Vec::new();
     let mut unknown = Vec::new();
     let file = find_file(args.config.as_deref(), env, lambda);
@@ -140,16 +200,19 @@ pub fn load(args: &RunArgs, env: &Env, lambda: bool) -> Loaded {
             Err(err) => warnings.push(format!("{}: {err}; the file is ignored", path.display())),
         }
     }
-    for (path, name, text) in env::settings(env) {
+    for (path, name, text) in env::settings(env, &kept.variables) {
         values.set(path, Raw::Text(text), Origin::Variable(name));
     }
     if let Some(level) = &args.log_level {
         values.set("log_level", Raw::Text(level.clone()), Origin::Flag("--log-level"));
     }
     let config = Config::from_values(&mut values);
+    let mut handles = std::mem::take(&mut values.missing);
+    handles.sort_unstable();
+    handles.dedup();
     let (effective, remarks) = values.into_history();
     warnings.extend(remarks);
-    Loaded { config, effective, warnings, unknown, file }
+    Loaded { config, effective, warnings, unknown, handles, file }
 }
 
 /// `--config`, else the usual places; in Lambda the function's own folder.
@@ -178,5 +241,42 @@ fn lay_tree(tree: &Raw, file: &Path, values: &mut Values, unknown: &mut Vec<Stri
         } else if !prefix.is_empty() {
             unknown.push(prefix);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::values::Secret;
+
+    fn env(pairs: &[(&str, &str)]) -> Env {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[track_caller]
+    fn shown<'a>(loaded: &'a Loaded, path: &str) -> &'a str {
+        &loaded.effective.iter().find(|setting| setting.path == path).unwrap().shown
+    }
+
+    #[test]
+    fn a_handle_without_a_value_leaves_the_default() {
+        let env = env(&[("DD_API_KEY", "ENC[key]"), ("DD_SITE", "ENC[site]"), ("DD_ENV", "prod")]);
+        let loaded = load(&RunArgs::default(), &env, false);
+        assert_eq!(loaded.handles, ["site"]);
+        assert_eq!([shown(&loaded, "site"), shown(&loaded, "env")], ["datadoghq.com", "prod"]);
+    }
+
+    #[test]
+    fn what_someone_else_keeps_is_used_and_not_shown() {
+        let env = env(&[("DD_TAGS", "ENC[tags]"), ("DD_APM_RECEIVER_PORT", "ENC[port]"), ("DD_ENV", "prod")]);
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let handles = [("tags".to_owned(), secret("team:hidden,hidden")), ("port".to_owned(), secret("hidden"))];
+        let variables = [("DD_ENV".to_owned(), secret("hidden-env"))];
+        let kept = Kept { handles: handles.into(), variables: variables.into() };
+        let loaded = load_with(&RunArgs::default(), &env, false, &kept);
+        assert_eq!((loaded.config.tags.joined().as_str(), loaded.config.env.as_deref()), ("team:hidden", Some("hidden-env")));
+        let all = format!("{:?} {:?}", loaded.effective, loaded.warnings);
+        assert!(!all.contains("hidden"), "{all}");
+        assert_eq!([shown(&loaded, "tags"), shown(&loaded, "apm_config.receiver_port")], ["***", "8126"]);
     }
 }

@@ -6,10 +6,14 @@ use crate::config::lists::Quoted;
 use crate::config::lists::ReplaceTags;
 use crate::config::lists::Words;
 use crate::config::merge::Values;
+use crate::config::network::Hosts;
+use crate::config::network::ProxyUrl;
+use crate::config::network::TlsVersion;
 use crate::config::values::BaseUrl;
 use crate::config::values::Bytes;
 use crate::config::values::HostOrUrl;
 use crate::config::values::Secret;
+use crate::config::values::SecretName;
 use crate::config::values::Site;
 use crate::config::values::Value;
 use crate::model::tags::Tags;
@@ -84,8 +88,44 @@ settings! {
     api_key_file: Option<PathBuf> = "api_key_file" [] "";
     /// API key encrypted by AWS KMS, in base64.
     kms_api_key: Option<Secret> = "kms_api_key" ["DD_API_KEY_KMS_ENCRYPTED"] "";
+    /// Secret of AWS Secrets Manager that holds the API key, by ARN or name.
+    api_key_secret_arn: Option<SecretName> = "api_key_secret_arn" [] "";
+    /// Parameter of AWS Systems Manager that holds the API key, by ARN or name.
+    api_key_ssm_arn: Option<SecretName> = "api_key_ssm_arn" [] "";
     /// Application key, for those requests that are passed on and want one.
     app_key: Option<Secret> = "app_key" [] "";
+    /// Program that gives the values of settings written as ENC[handle].
+    secret_backend_command: Option<PathBuf> = "secret_backend_command" [] "";
+    /// Its arguments.
+    secret_backend_arguments: Words = "secret_backend_arguments" [] "";
+    /// How long it may take.
+    secret_backend_timeout: Duration = "secret_backend_timeout" [] "30";
+    /// How much it may write.
+    secret_backend_output_max_size: Bytes = "secret_backend_output_max_size" [] "1048576";
+    /// Its group may read and run it too.
+    secret_backend_allow_group_exec: bool = "secret_backend_command_allow_group_exec_perm" [] "false";
+    /// Take line breaks off the end of its values.
+    secret_backend_remove_line_break: bool = "secret_backend_remove_trailing_line_break" [] "false";
+    /// How often a key that comes from a file, a program or AWS is asked for again; 0 for only when it is refused.
+    secret_refresh_interval: Duration = "secret_refresh_interval" ["DD_API_KEY_SECRET_RELOAD_INTERVAL"] "0";
+    /// Write a core file when the agent crashes, and let debuggers look at it; either shows the key.
+    core_dump: bool = "core_dump" ["DD_GO_CORE_DUMP"] "false";
+    /// Proxy for addresses that begin with http:.
+    proxy_http: Option<ProxyUrl> = "proxy.http" ["HTTP_PROXY", "http_proxy"] "";
+    /// Proxy for addresses that begin with https:.
+    proxy_https: Option<ProxyUrl> = "proxy.https" ["HTTPS_PROXY", "https_proxy"] "";
+    /// Hosts, domains and networks that are reached without a proxy; * for all.
+    proxy_no_proxy: Hosts = "proxy.no_proxy" ["NO_PROXY", "no_proxy"] "";
+    /// A name in it stands for the hosts below it as well, and networks count; otherwise only the very host is meant.
+    no_proxy_nonexact_match: bool = "no_proxy_nonexact_match" [] "true";
+    /// File with certificates that are trusted besides those that are built in.
+    tls_cert_file: Option<PathBuf> = "tls_cert_file" [] "";
+    /// The same, under the name that other programs know.
+    ssl_cert_file: Option<PathBuf> = "ssl_cert_file" ["SSL_CERT_FILE"] "";
+    /// Take any certificate. Whoever stands between may then read the key and the data.
+    skip_ssl_validation: bool = "skip_ssl_validation" [] "false";
+    /// Oldest TLS that is spoken: tlsv1.2 or tlsv1.3.
+    min_tls_version: TlsVersion = "min_tls_version" [] "tlsv1.2";
     /// Datadog site that takes the data.
     site: Site = "site" [] "datadoghq.com";
     /// Intake for metrics in place of the site's.

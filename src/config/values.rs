@@ -6,6 +6,7 @@ use log::LevelFilter;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// A value as it was written: a text from a flag or variable, or a tree from the file. Numbers and booleans stay text until the
 /// setting's type is known, so a key made of digits keeps its zeros.
@@ -25,7 +26,7 @@ impl Raw {
         matches!(self, Raw::Text(text) if text.trim().is_empty())
     }
 
-    fn text(&self) -> Result<&str, Expected> {
+    pub(super) fn text(&self) -> Result<&str, Expected> {
         match self {
             Raw::Text(text) => Ok(text.trim()),
             _ => Err(Expected("one value, not a list or map")),
@@ -225,9 +226,9 @@ impl Value for Bytes {
     }
 }
 
-/// A value that is never shown.
+/// A value that is never shown, and whose memory is wiped when it is let go.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// The value, for the one who uses it.
@@ -237,7 +238,7 @@ impl Secret {
 
     /// A secret with this text.
     pub fn new(text: String) -> Secret {
-        Secret(text)
+        Secret(Zeroizing::new(text))
     }
 }
 
@@ -251,11 +252,27 @@ impl Value for Secret {
     const SECRET: bool = true;
 
     fn parse(raw: &Raw) -> Result<Self, Expected> {
-        raw.text().map(|text| Secret(text.to_owned()))
+        raw.text().map(|text| Secret::new(text.to_owned()))
     }
 
     fn show(&self) -> String {
         "***".to_owned()
+    }
+}
+
+/// The name of a secret that someone else keeps. Shown only where it is surely none itself: people mistake one variable for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretName(pub String);
+
+impl Value for SecretName {
+    const QUOTABLE: bool = false;
+
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        raw.text().map(|text| SecretName(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        if self.0.starts_with("arn:") { self.0.clone() } else { "***".to_owned() }
     }
 }
 
@@ -391,7 +408,7 @@ fn pair(item: &str) -> Option<(&str, &str)> {
 }
 
 /// The items of a list: a sequence, or a text split at commas and blanks.
-fn list(raw: &Raw, expected: Expected) -> Result<Vec<&str>, Expected> {
+pub(super) fn list(raw: &Raw, expected: Expected) -> Result<Vec<&str>, Expected> {
     match raw {
         // A JSON list of plain texts comes apart at the same places.
         Raw::Text(text) => {

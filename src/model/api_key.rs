@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
-/// A key that is fit for a request header. It has one door, [`ApiKey::parse`], and no way to print it.
+/// A key that is fit for a request header. It has one door, [`ApiKey::parse`], and no way to print it. Clones share one text, which is
+/// wiped when the last of them is let go.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ApiKey(String);
+pub struct ApiKey(Arc<Zeroizing<String>>);
 
 /// Why a text is no key. Carries nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +34,15 @@ impl ApiKey {
     /// Cleans `text` as it comes from files, consoles and copy and paste: white space and quotes at both ends go, blanks inside too.
     pub fn parse(text: &str) -> Result<ApiKey, ApiKeyError> {
         let outer = |c: char| c.is_whitespace() || c == '"' || c == '\'';
-        let key: String = text.trim_matches(outer).chars().filter(|c| !c.is_whitespace()).collect();
+        let mut key = Zeroizing::new(String::with_capacity(text.len())); // growing would leave pieces behind
+        key.extend(text.trim_matches(outer).chars().filter(|c| !c.is_whitespace()));
         if key.is_empty() {
             return Err(ApiKeyError::Empty);
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ApiKeyError::NotPrintable);
         }
-        Ok(ApiKey(key))
+        Ok(ApiKey(Arc::new(key)))
     }
 
     /// The key itself, for the one header that carries it.
@@ -48,8 +51,8 @@ impl ApiKey {
     }
 
     /// The value of an `Authorization` header that carries the key.
-    pub fn bearer(&self) -> String {
-        format!("Bearer {}", self.0)
+    pub fn bearer(&self) -> Zeroizing<String> {
+        Zeroizing::new(["Bearer ", self.0.as_str()].concat())
     }
 
     /// Whether it looks like every key that Datadog hands out. Others are used all the same, after a warning.
@@ -112,6 +115,15 @@ impl KeyHandle {
         }
     }
 
+    /// The key may have changed where it comes from, as after a sandbox was restored: it is asked for again, and data wait.
+    pub fn doubt(&self) {
+        let mut state = self.lock();
+        if *state != KeyState::Absent {
+            *state = KeyState::Pending;
+            self.shared.1.notify_all();
+        }
+    }
+
     /// Waits until the state is another than `known`, `wait` at most, and returns it.
     pub fn wait_change(&self, known: &KeyState, wait: Duration) -> KeyState {
         let (_, changed) = &*self.shared;
@@ -162,5 +174,15 @@ mod tests {
         assert_eq!(handle.state(), KeyState::Ready(new.clone()));
         handle.refuse(&new);
         assert_eq!(handle.wait_change(&KeyState::Pending, Duration::from_secs(3600)), KeyState::Refused(new));
+    }
+
+    #[test]
+    fn a_key_in_doubt_is_asked_for_again_unless_there_is_none() {
+        let handle = KeyHandle::new(KeyState::Ready(ApiKey::parse("a").unwrap()));
+        handle.doubt();
+        assert_eq!(handle.state(), KeyState::Pending);
+        handle.set(KeyState::Absent);
+        handle.doubt();
+        assert_eq!(handle.state(), KeyState::Absent);
     }
 }

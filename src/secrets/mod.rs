@@ -1,28 +1,45 @@
-//! Ways to the API key, one file each, and the thread that walks them.
+//! Ways to the API key, one file each, and the thread that walks them; and values that other settings leave to someone else.
 //!
 //! Sources are tried strongest first; one that fails is a warning, and the next is tried. Local ones are read at once. A remote one
 //! works beside the rest of the start-up, so that it costs no cold start, and whoever needs the key asks the handle. A failure of
 //! the network is tried again for ever, with growing pauses; a key that the intake refuses is resolved again, at most once a minute.
+//! Nothing that failed is remembered.
 
+pub mod backend;
+
+mod aws;
 mod file;
 mod kms;
+mod secrets_manager;
 mod sigv4;
+mod ssm;
+mod validate;
+mod variables;
+
+pub use validate::Validity;
+pub use variables::fetch as fetch_variables;
 
 use crate::config::AwsEnv;
 use crate::config::KeySource;
+use crate::config::Secret;
+use crate::config::Way;
 use crate::model::api_key::ApiKey;
 use crate::model::api_key::KeyHandle;
 use crate::model::api_key::KeyState;
+use crate::secrets::aws::Aws;
+use crate::secrets::aws::take_text;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Sender;
 use crate::sys::net::Client;
-use crate::sys::net::Reuse;
 use crate::sys::worker::Worker;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Why a source gave no key. Carries nothing secret.
+/// Why a source gave nothing. Carries nothing secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceError {
     /// It will not get better by asking again.
@@ -48,33 +65,70 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// A refused key is resolved again no sooner than that.
 const REFUSED_EVERY: Duration = Duration::from_secs(60);
 
-/// How long the thread sleeps at a time while the key is good.
-const IDLE: Duration = Duration::from_secs(3600);
+/// How often the site is asked whether it still knows the key.
+const VALIDATE_EVERY: Duration = Duration::from_secs(3600);
+
+/// How long the thread sleeps at a time while there is nothing to do.
+const IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// What resolving takes.
 #[derive(Clone, Debug)]
+pub struct Settings {
+    /// Ways to the key, strongest first.
+    pub sources: Vec<KeySource>,
+    /// What AWS tells the process about itself.
+    pub aws: AwsEnv,
+    /// The program that gives values for handles.
+    pub backend: backend::Settings,
+    /// The way to AWS and to the site.
+    pub client: Client,
+    /// How often a key that is good is asked for again.
+    pub refresh: Option<Duration>,
+    /// Where the key is validated, scheme and host; `None` for nowhere.
+    pub validate_at: Option<String>,
+}
+
+/// Finds the key and keeps it fresh.
+#[derive(Clone, Debug)]
 pub struct Resolver {
-    sources: Vec<KeySource>,
-    aws: AwsEnv,
+    settings: Settings,
     clock: Clock,
 }
 
+/// What a look at each source and at the site gives.
+#[derive(Debug)]
+pub struct Report {
+    /// Each source's setting with what came of it, up to the first that gave a key.
+    pub sources: Vec<(&'static str, Result<(), SourceError>)>,
+    /// What the site says of the key; `None` if there is none, or nobody to ask.
+    pub validity: Option<Validity>,
+}
+
 impl Resolver {
-    /// For these sources, strongest first.
-    pub fn new(sources: Vec<KeySource>, aws: AwsEnv, clock: Clock) -> Resolver {
+    /// With these settings.
+    pub fn new(settings: Settings, clock: Clock) -> Resolver {
+        Resolver { settings, clock }
+    }
+
+    /// Says what is odd about the sources.
+    pub fn remark(&self) {
+        let sources = &self.settings.sources;
         if let [first, rest @ ..] = sources.as_slice()
             && !rest.is_empty()
         {
-            let others = rest.iter().map(KeySource::name).collect::<Vec<_>>().join(", ");
-            log::warn!("more than one API key is configured: {} is used before {others}", first.name());
+            let others = rest.iter().map(|source| source.setting).collect::<Vec<_>>().join(", ");
+            log::warn!("more than one API key is configured: {} is used before {others}", first.setting);
         }
-        Resolver { sources, aws, clock }
+        for source in sources.iter().filter(|source| source.is_in_the_wrong_setting()) {
+            log::warn!("{} holds the ARN of another service, which is asked all the same", source.setting);
+        }
     }
 
     /// Starts to find the key. The state is final at once if only local sources are needed. `when_absent` is called from the
     /// thread when it turns out that no key will come.
     pub fn start(self, when_absent: impl Fn() + Send + 'static, exits: &Sender<&'static str>) -> io::Result<KeyHandle> {
-        let first_is_local = self.sources.first().is_none_or(KeySource::is_local);
+        self.remark();
+        let first_is_local = self.settings.sources.first().is_none_or(KeySource::is_local);
         let state = if first_is_local { self.resolve().unwrap_or(KeyState::Pending) } else { KeyState::Pending };
         let handle = KeyHandle::new(state.clone());
         if state != KeyState::Absent {
@@ -84,45 +138,110 @@ impl Resolver {
         Ok(handle)
     }
 
-    /// Whether the agent would start with these sources. Local ones are asked, and what fails is logged; a remote one may answer if
-    /// there are credentials to ask with.
+    /// Whether the agent would start with these sources. Local ones are asked, and what fails is logged; others may answer if they can
+    /// be asked.
     pub fn would_start(&self) -> bool {
-        let has_credentials = self.aws.access_key_id.is_some() && self.aws.secret_access_key.is_some();
-        self.sources.iter().any(|source| {
-            let found = if source.is_local() { self.resolve_one(source).map(drop) } else { kms::may_be_asked(has_credentials) };
-            found.inspect_err(|err| log::warn!("no API key from {}: {err}", source.name())).is_ok()
+        self.settings.sources.iter().any(|source| {
+            let found = match &source.way {
+                Way::File(_) | Way::Plain(_) => self.resolve_one(source).map(drop),
+                Way::Backend(_) => self.backend_may_run(),
+                Way::Kms(_) | Way::SecretsManager(_) | Way::Ssm(_) => {
+                    self.settings.aws.can_sign().then_some(()).ok_or_else(aws::no_credentials)
+                }
+            };
+            found.inspect_err(|err| log::warn!("no API key from {}: {err}", source.setting)).is_ok()
         })
+    }
+
+    fn backend_may_run(&self) -> Result<(), SourceError> {
+        let backend = &self.settings.backend;
+        let command = backend.command.as_deref().ok_or_else(backend::not_set)?;
+        let named = |text| SourceError::Permanent(format!("{}: {text}", command.display()));
+        backend::may_be_run(command, backend.allow_group_exec).map_err(named)
+    }
+
+    /// Asks each source until one gives a key, and the site about that.
+    pub fn report(&self) -> Report {
+        let mut sources = Vec::new();
+        let mut key = None;
+        for source in &self.settings.sources {
+            match self.resolve_one(source) {
+                Ok(found) => {
+                    sources.push((source.setting, Ok(())));
+                    key = Some(found);
+                    break;
+                }
+                Err(err) => sources.push((source.setting, Err(err))),
+            }
+        }
+        let site = key.as_ref().zip(self.settings.validate_at.as_ref());
+        let validity = site.map(|(key, base)| validate::validate(key, base, &self.settings.client));
+        Report { sources, validity }
+    }
+
+    /// Addresses that sources ask at, with their settings.
+    pub fn addresses(&self) -> Vec<(&'static str, String)> {
+        let Settings { sources, aws, client, .. } = &self.settings;
+        let aws = Aws { env: aws, client, clock: &self.clock };
+        let address = |source: &KeySource| {
+            let (operation, id) = match &source.way {
+                Way::Kms(_) => (&kms::DECRYPT, ""),
+                Way::SecretsManager(id) => (&secrets_manager::GET, id.as_str()),
+                Way::Ssm(name) => (&ssm::GET, name.as_str()),
+                Way::Backend(_) | Way::File(_) | Way::Plain(_) => return None,
+            };
+            Some((source.setting, aws.url(operation, &aws.region_of(id))))
+        };
+        sources.iter().filter_map(address).collect()
     }
 
     /// Reads local sources again, for a key that was changed by hand. One that is no longer to be had leaves the old one.
     pub fn renew(&self, handle: &KeyHandle) {
-        let first_is_local = self.sources.first().is_some_and(KeySource::is_local);
+        let first_is_local = self.settings.sources.first().is_some_and(KeySource::is_local);
         if let Some(ready @ KeyState::Ready(_)) = first_is_local.then(|| self.resolve()).flatten() {
             handle.set(ready);
         }
     }
 
-    /// The thread: resolves while pending or refused.
+    /// The thread: resolves while pending or refused, and has good keys validated and renewed.
     fn keep(&self, handle: &KeyHandle, when_absent: &impl Fn()) {
         let mut pause = RETRY_BASE;
         let mut resolved_at = self.clock.now().uptime;
+        let mut validated: Option<(ApiKey, Duration)> = None;
         loop {
             let state = handle.state();
+            let now = self.clock.now().uptime;
             match &state {
-                KeyState::Ready(_) => {
-                    handle.wait_change(&state, IDLE);
+                KeyState::Ready(key) => {
+                    let known = validated.as_ref().filter(|(known, _)| known == key);
+                    let validate_in = match (&self.settings.validate_at, known) {
+                        (None, _) => IDLE,
+                        (Some(_), Some((_, at))) => (*at + VALIDATE_EVERY).saturating_sub(now),
+                        (Some(_), None) => Duration::ZERO,
+                    };
+                    let renew_in = self.settings.refresh.map_or(IDLE, |every| (resolved_at + every).saturating_sub(now));
+                    if validate_in.is_zero() {
+                        self.validate(key);
+                        validated = Some((key.clone(), self.clock.now().uptime));
+                    } else if renew_in.is_zero() {
+                        resolved_at = now;
+                        self.exchange(handle, &state);
+                    } else {
+                        handle.wait_change(&state, validate_in.min(renew_in));
+                    }
                     continue;
                 }
                 KeyState::Absent => return when_absent(),
                 KeyState::Refused(_) => {
-                    let since = self.clock.now().uptime.saturating_sub(resolved_at);
                     log::error!("the API key was refused by the intake; data are held and the key is resolved again");
-                    handle.wait_change(&state, REFUSED_EVERY.saturating_sub(since));
+                    handle.wait_change(&state, REFUSED_EVERY.saturating_sub(now.saturating_sub(resolved_at)));
                 }
                 KeyState::Pending => (),
             }
             resolved_at = self.clock.now().uptime;
             match self.resolve() {
+                // What there was once may come back: the data are held as long.
+                Some(KeyState::Absent) if matches!(state, KeyState::Refused(_)) => (),
                 Some(next) => {
                     pause = RETRY_BASE;
                     handle.set(next);
@@ -135,14 +254,34 @@ impl Resolver {
         }
     }
 
+    /// Another key takes the place of a good one; none does not.
+    fn exchange(&self, handle: &KeyHandle, present: &KeyState) {
+        match self.resolve() {
+            Some(next @ KeyState::Ready(_)) if next != *present => {
+                log::info!("the API key has changed");
+                handle.set(next);
+            }
+            _ => log::debug!("the API key was asked for again"),
+        }
+    }
+
+    fn validate(&self, key: &ApiKey) {
+        let Some(base) = &self.settings.validate_at else { return };
+        match validate::validate(key, base, &self.settings.client) {
+            Validity::Valid => log::info!("{base} says that the API key is valid"),
+            refused @ Validity::Refused => log::error!("{base} says of the API key: {refused}"),
+            unknown @ Validity::Unknown(_) => log::warn!("{base}: whether the API key is valid is {unknown}"),
+        }
+    }
+
     /// Walks the sources once; `None` when one failed that may yet answer and no other gave a key.
     fn resolve(&self) -> Option<KeyState> {
         let mut may_yet_answer = false;
-        for source in &self.sources {
+        for source in &self.settings.sources {
             match self.resolve_one(source) {
                 Ok(key) => return Some(KeyState::Ready(key)),
                 Err(err) => {
-                    log::warn!("no API key from {}: {err}", source.name());
+                    log::warn!("no API key from {}: {err}", source.setting);
                     may_yet_answer |= matches!(err, SourceError::Transient(_));
                 }
             }
@@ -151,17 +290,39 @@ impl Resolver {
     }
 
     fn resolve_one(&self, source: &KeySource) -> Result<ApiKey, SourceError> {
-        let text = match source {
-            KeySource::Plain(text) => text.expose().to_owned(),
-            KeySource::File(path) => file::resolve(path)?,
-            KeySource::Kms { ciphertext } => kms::resolve(ciphertext, &self.aws, &Client::new(Reuse::Never), &self.clock)?,
+        let Settings { aws, backend, client, .. } = &self.settings;
+        let aws = Aws { env: aws, client, clock: &self.clock };
+        let text = match &source.way {
+            Way::Plain(text) => text.clone(),
+            Way::File(path) => file::resolve(path)?,
+            Way::Backend(handle) => backend::resolve_one(handle, backend, &self.clock)?,
+            Way::Kms(ciphertext) => kms::resolve(ciphertext, &aws)?,
+            Way::SecretsManager(id) => member(secrets_manager::resolve(id, &aws)?)?,
+            Way::Ssm(name) => member(ssm::resolve(name, &aws)?)?,
         };
-        let key = ApiKey::parse(&text).map_err(|err| SourceError::Permanent(err.to_string()))?;
+        let key = ApiKey::parse(text.expose()).map_err(|err| SourceError::Permanent(err.to_string()))?;
         if !key.has_usual_form() {
-            log::warn!("the API key from {} is not 32 hexadecimal digits; it is used all the same", source.name());
+            log::warn!("the API key from {} is not 32 hexadecimal digits; it is used all the same", source.setting);
         }
         Ok(key)
     }
+}
+
+/// AWS's console keeps secrets as JSON objects, for which there are names in use; an object's only member is meant whatever its name.
+fn member(text: Secret) -> Result<Secret, SourceError> {
+    const NAMES: [&str; 4] = ["dd_api_key", "apiKey", "api_key", "DD_API_KEY"];
+    let Ok(Value::Object(mut members)) = serde_json::from_str(text.expose()) else { return Ok(text) };
+    let only = if members.len() == 1 { members.keys().next().cloned() } else { None };
+    let name = NAMES.iter().find(|name| members.contains_key(**name)).map(|name| (*name).to_owned()).or(only);
+    let found = name.and_then(|name| members.get_mut(&name)).and_then(|value| take_text(value, &[]));
+    found.ok_or_else(|| SourceError::Permanent("the secret is a JSON object without a text called dd_api_key".to_owned()))
+}
+
+/// The text in base64 that `encoded` is.
+fn text_of_base64(encoded: &Secret) -> Result<Secret, SourceError> {
+    let bad = |what: &str| SourceError::Permanent(format!("the answer {what}"));
+    let bytes = STANDARD.decode(encoded.expose()).map_err(|_| bad("holds no base64"))?;
+    String::from_utf8(bytes).map(Secret::new).map_err(|_| bad("holds no text"))
 }
 
 #[cfg(test)]
@@ -169,14 +330,35 @@ mod tests {
     use super::*;
     use crate::config::Secret;
     use crate::sys::inbox::channel;
+    use crate::sys::net::Reuse;
+
+    fn resolver(sources: Vec<KeySource>) -> Resolver {
+        let settings = Settings {
+            sources,
+            aws: AwsEnv::default(),
+            backend: backend::Settings::default(),
+            client: Client::new(Reuse::Never),
+            refresh: None,
+            validate_at: None,
+        };
+        Resolver::new(settings, Clock::new())
+    }
 
     fn start(sources: Vec<KeySource>) -> KeyState {
         let (exits, _keep) = channel(4);
-        Resolver::new(sources, AwsEnv::default(), Clock::new()).start(|| (), &exits).unwrap().state()
+        resolver(sources).start(|| (), &exits).unwrap().state()
+    }
+
+    fn source(way: Way) -> KeySource {
+        KeySource { setting: "some_setting", way }
     }
 
     fn plain(text: &str) -> KeySource {
-        KeySource::Plain(Secret::new(text.to_owned()))
+        source(Way::Plain(Secret::new(text.to_owned())))
+    }
+
+    fn kms(text: &str) -> KeySource {
+        source(Way::Kms(Secret::new(text.to_owned())))
     }
 
     fn ready(text: &str) -> KeyState {
@@ -192,14 +374,13 @@ mod tests {
 
     #[test]
     fn a_source_that_fails_gives_way_to_the_next() {
-        assert_eq!(start(vec![KeySource::File("/nowhere/key".into()), plain("abc")]), ready("abc"));
+        assert_eq!(start(vec![source(Way::File("/nowhere/key".into())), plain("abc")]), ready("abc"));
     }
 
     #[test]
     fn a_remote_source_does_not_hold_up_the_start_and_gives_way_too() {
         let (exits, _keep) = channel(4);
-        let kms = KeySource::Kms { ciphertext: Secret::new("YWJj".to_owned()) };
-        let handle = Resolver::new(vec![kms, plain("abc")], AwsEnv::default(), Clock::new()).start(|| (), &exits).unwrap();
+        let handle = resolver(vec![kms("YWJj"), plain("abc")]).start(|| (), &exits).unwrap();
         assert_eq!(handle.wait_change(&KeyState::Pending, Duration::from_secs(3600)), ready("abc"));
     }
 
@@ -207,10 +388,37 @@ mod tests {
     fn when_no_source_is_left_the_owner_is_told() {
         let (exits, _keep) = channel(4);
         let (told_tx, told) = channel(1);
-        let kms = KeySource::Kms { ciphertext: Secret::new("?".to_owned()) };
-        let resolver = Resolver::new(vec![kms], AwsEnv::default(), Clock::new());
-        let handle = resolver.start(move || told_tx.try_send(()).unwrap(), &exits).unwrap();
+        let handle = resolver(vec![kms("?")]).start(move || told_tx.try_send(()).unwrap(), &exits).unwrap();
         assert_eq!(told.recv_deadline(Clock::new().instant_in(Duration::from_secs(3600))), Ok(()));
         assert_eq!(handle.state(), KeyState::Absent);
+    }
+
+    #[track_caller]
+    fn check_member(text: &str, expected: Option<&str>) {
+        let found = member(Secret::new(text.to_owned())).ok();
+        assert_eq!(found.as_ref().map(Secret::expose), expected, "{text}");
+    }
+
+    #[test]
+    fn a_secret_that_is_json_holds_the_key_under_a_known_name() {
+        check_member("0123", Some("0123"));
+        check_member(r#"{"apiKey":"b","dd_api_key":"a"}"#, Some("a"));
+        check_member(r#"{"apiKey":"b","x":"y"}"#, Some("b"));
+        check_member(r#"{"datadog":"c"}"#, Some("c"));
+        check_member(r#"{"x":"y","z":"w"}"#, None);
+        check_member(r#"{"dd_api_key":7}"#, None);
+    }
+
+    #[test]
+    fn without_credentials_no_request_is_made() {
+        let report = resolver(vec![kms("YWJj")]).report();
+        assert_eq!(report.sources, [("some_setting", Err(aws::no_credentials()))]);
+    }
+
+    #[test]
+    fn a_report_ends_at_the_first_source_that_gives_a_key() {
+        let report = resolver(vec![source(Way::Backend("h".to_owned())), plain("abc"), plain("def")]).report();
+        assert_eq!(report.sources, [("some_setting", Err(backend::not_set())), ("some_setting", Ok(()))]);
+        assert_eq!(report.validity, None);
     }
 }

@@ -1,7 +1,7 @@
-//! AWS's request signature, version 4, for the one kind of request that is made here: a POST to `/` with a JSON body.
+//! AWS's request signature, version 4, for the one kind of request that is made here: a POST with a JSON body.
 //!
 //! ```text
-//! canonical = "POST\n/\n\n" + headers, sorted, "name:value\n" + "\n" + names joined by ";" + "\n" + hex(sha256(body))
+//! canonical = "POST\n" + path + "\n\n" + headers, sorted, "name:value\n" + "\n" + names joined by ";" + "\n" + hex(sha256(body))
 //! to sign   = "AWS4-HMAC-SHA256\n" + time + "\n" + scope + "\n" + hex(sha256(canonical))
 //! key       = hmac chain over date, region, service, "aws4_request", beginning with "AWS4" + secret
 //! ```
@@ -10,6 +10,7 @@
 use crate::sys::digest::hex;
 use crate::sys::digest::hmac_sha256;
 use crate::sys::digest::sha256_hex;
+use zeroize::Zeroizing;
 
 /// Who signs.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub struct ToSign<'a> {
     pub region: &'a str,
     /// As sent in the `Host` header.
     pub host: &'a str,
+    /// `/`, unless an address in place of AWS's has another.
+    pub path: &'a str,
     /// `TrentService.Decrypt` and the like.
     pub target: &'a str,
     /// The very bytes that are sent.
@@ -50,21 +53,22 @@ pub fn authorization(request: &ToSign<'_>, credentials: &Credentials<'_>) -> Str
 }
 
 fn sign(request: &ToSign<'_>, credentials: &Credentials<'_>) -> (String, String, String) {
-    let ToSign { service, region, host, target, body, time } = *request;
+    let ToSign { service, region, host, path, target, body, time } = *request;
     let mut headers = vec![("content-type", CONTENT_TYPE), ("host", host), ("x-amz-date", time)];
     headers.extend(credentials.session_token.map(|token| ("x-amz-security-token", token)));
     headers.push(("x-amz-target", target));
 
     let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let canonical = format!("POST\n/\n\n{lines}\n{names}\n{}", sha256_hex(body));
+    let canonical = format!("POST\n{path}\n\n{lines}\n{names}\n{}", sha256_hex(body));
     let date = time.get(..8).unwrap_or_default();
     let scope = format!("{date}/{region}/{service}/aws4_request");
     let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", sha256_hex(canonical.as_bytes()));
 
-    let first = format!("AWS4{}", credentials.secret_access_key);
-    let key =
-        [date, region, service, "aws4_request"].iter().fold(first.into_bytes(), |key, part| hmac_sha256(&key, part.as_bytes()));
+    let first = Zeroizing::new(format!("AWS4{}", credentials.secret_access_key).into_bytes());
+    let key = [date, region, service, "aws4_request"]
+        .iter()
+        .fold(first, |key, part| Zeroizing::new(hmac_sha256(&key, part.as_bytes())));
     (scope, names, hex(&hmac_sha256(&key, to_sign.as_bytes())))
 }
 
@@ -84,7 +88,7 @@ mod tests {
         let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
         let host = format!("{service}.{region}.{domain}");
         let time = "20240102T030405Z";
-        let request = ToSign { service, region, host: &host, target, body: body.as_bytes(), time };
+        let request = ToSign { service, region, host: &host, path: "/", target, body: body.as_bytes(), time };
         assert_eq!(sign(&request, credentials).2, signature);
     }
 
@@ -119,7 +123,8 @@ mod tests {
 
     #[test]
     fn the_header_names_scope_and_signed_headers() {
-        let request = ToSign { service: "kms", region: "r", host: "h", target: "t", body: b"", time: "20240102T030405Z" };
+        let request =
+            ToSign { service: "kms", region: "r", host: "h", path: "/", target: "t", body: b"", time: "20240102T030405Z" };
         let header = authorization(&request, &Credentials { session_token: None, ..CREDENTIALS });
         let expected = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20240102/r/kms/aws4_request, \
                         SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature=";

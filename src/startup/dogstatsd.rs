@@ -27,8 +27,6 @@ use crate::sys::socket_file;
 use crate::sys::socket_file::SocketFile;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::path::Path;
@@ -100,12 +98,15 @@ fn mapper(profiles: &MapperProfiles, refused: &mut Vec<String>) -> Mapper {
 }
 
 fn rule_text(mapping: &Mapping) -> RuleText {
-    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     RuleText {
         pattern: mapping.r#match.clone(),
         is_regex: mapping.match_type == "regex",
         name: mapping.name.clone(),
-        tags: mapping.tags.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+        tags: mapping
+            .tags
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+            .collect(),
     }
 }
 
@@ -178,12 +179,8 @@ struct Start<'a> {
 
 impl Start<'_> {
     fn udp(&self, port: u16) -> io::Result<datagrams::Server> {
-        let config = self.servers.config;
-        let ip = match config.dogstatsd_non_local_traffic {
-            true => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            false => plan::bind_address(&config.bind_host).map_err(io::Error::other)?,
-        };
-        let socket = UdpSocket::bind(SocketAddr::new(ip, port))?;
+        let opened_by = self.servers.config.dogstatsd_non_local_traffic.then_some("dogstatsd_non_local_traffic");
+        let socket = self.servers.bind("dogstatsd", opened_by, |ip| UdpSocket::bind(SocketAddr::new(ip, port)))?;
         self.datagrams("dogstatsd-udp", socket.into(), "udp")
     }
 

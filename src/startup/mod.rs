@@ -10,6 +10,7 @@ mod dogstatsd;
 mod hands;
 mod health;
 mod lambda;
+mod outside;
 mod parts;
 mod plan;
 mod proxies;
@@ -22,6 +23,7 @@ use crate::config::AwsEnv;
 use crate::config::Command;
 use crate::config::Config;
 use crate::config::Env;
+use crate::config::Kept;
 use crate::config::Loaded;
 use crate::config::RunArgs;
 use crate::errors::Exit;
@@ -65,6 +67,8 @@ use crate::sys::logger::Form;
 use crate::sys::memory::Budget;
 use crate::sys::net::Client;
 use crate::sys::net::Reuse;
+use crate::sys::net::Ways;
+use crate::sys::process;
 use crate::sys::random::Random;
 use crate::sys::signals;
 use std::ffi::OsString;
@@ -106,9 +110,11 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 
     // Step 1 and 2: logger and configuration.
     logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
-    let loaded = config::load(args, env, place == Place::Lambda);
+    let (loaded, kept) = outside::load(args, env, &aws, place, clock);
     announce_config(&loaded, env);
     let config = &loaded.config;
+    guard_memory(config);
+    let ways = outside::open_ways(config);
     let lambda = match (place, &aws.runtime_api) {
         (Place::Lambda, Some(host)) => Some(LambdaSide::new(host, program)),
         _ => None,
@@ -116,7 +122,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 
     // Step 3: the key, a handle that may still be pending.
     let (events_tx, events) = channel(EVENTS_MAX);
-    let key = start_key(args, &loaded, &aws, clock, &events_tx, &exits_tx)?;
+    let resolver = outside::resolver(config, &aws, place, &ways, clock);
+    let key = start_key(args, resolver, &events_tx, &exits_tx)?;
     if key.state() == KeyState::Absent && args.out.is_none() {
         return without_key(lambda);
     }
@@ -128,7 +135,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         log::warn!("max_memory: {} is too little; using {}", config.max_memory.0, plan::MEMORY_MIN);
     }
     let ingest = Budget::new(memory.ingest);
-    let deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
+    let deliver = Deliver::start(args, config, place, &key, &ways, clock, &exits_tx)?;
     let rates = RatesHandle::new(Random::from_system().bits());
     let hostname = plan::hostname(config, place);
     let stages = stages(config, place, memory, &hostname, &rates);
@@ -139,7 +146,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let servers =
         Servers { config, place, memory, budget: &ingest, ledger: &ledger, rates, clock, events: &events_tx, exits: &exits_tx };
     let communication = servers.communication(&deliver)?;
-    let relay = Client::new(Reuse::KeepAlive);
+    let relay = Client::through(Reuse::KeepAlive, &ways);
     let proxies = proxies::settings(config, place, &aws, &hostname, memory);
     let direct = (place == Place::Edge && args.out.is_none())
         .then(|| Direct::new(relay.clone(), key.clone(), config.forwarder_timeout, memory.profile));
@@ -161,7 +168,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     state.begin(place);
     let mut random = Random::from_system();
     let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
-    let reload = reloader(args.clone(), env.clone(), aws.clone(), place, key.clone(), clock);
+    let reload = reloader(args.clone(), env.clone(), kept, aws.clone(), place, key.clone(), ways, clock);
     let count_missed = dogstatsd.counts_missed(&ledger);
     let asked = Asked { report: Box::new(reporter(&ledger, count_missed)), reload: Box::new(reload) };
     let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked);
@@ -278,11 +285,18 @@ fn announce_config(loaded: &Loaded, env: &Env) {
     }
 }
 
+/// No core file and no look at the memory from outside, unless the user wants either.
+fn guard_memory(config: &Config) {
+    if !config.core_dump
+        && let Err(err) = process::hide_memory()
+    {
+        log::warn!("core files are not ruled out: {err}");
+    }
+}
+
 fn start_key(
     args: &RunArgs,
-    loaded: &Loaded,
-    aws: &AwsEnv,
-    clock: Clock,
+    resolver: Resolver,
     events: &Sender<MainEvent>,
     exits: &Sender<&'static str>,
 ) -> Result<KeyHandle, StartError> {
@@ -291,7 +305,6 @@ fn start_key(
     }
     let events = events.clone();
     let when_absent = move || drop(events.try_send(Event::KeyAbsent));
-    let resolver = Resolver::new(loaded.config.key_sources(), aws.clone(), clock);
     resolver.start(when_absent, exits).map_err(StartError::System)
 }
 
@@ -305,17 +318,35 @@ fn without_key(lambda: Option<LambdaSide>) -> Result<Exit, StartError> {
 }
 
 fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
-    let place = place(args, &AwsEnv::of(env));
-    let loaded = config::load(args, env, place == Place::Lambda);
+    let (aws, clock) = (AwsEnv::of(env), Clock::new());
+    let place = place(args, &aws);
     logger::start(Form::Text, log::LevelFilter::Warn);
-    let needs_key = args.out.is_none() && place == Place::Edge;
-    let key_is_missing = needs_key && !Resolver::new(loaded.config.key_sources(), AwsEnv::of(env), Clock::new()).would_start();
+    let loaded = match args.key {
+        true => outside::load(args, env, &aws, place, clock).0,
+        false => config::load(args, env, place == Place::Lambda),
+    };
+    let config = &loaded.config;
+    guard_memory(config);
+    let ways = outside::open_ways(config);
+    let resolver = outside::resolver(config, &aws, Place::Edge, &ways, clock);
+    resolver.remark();
+    let mut lines = if args.key { Vec::new() } else { outside::not_asked(&loaded, env) };
+    lines.extend(outside::routes(config, &resolver, &ways));
     let mut obstacles = Vec::new();
-    obstacles.extend(key_is_missing.then_some(StartError::NoKey));
-    obstacles.extend(plan::bind_address(&loaded.config.bind_host).err().filter(|_| place == Place::Edge));
-    let findings = commands::check::check(&loaded, &obstacles);
-    print(&findings.text)?;
-    if findings.starts { Ok(Exit::Clean) } else { Err(StartError::CheckFailed) }
+    if args.key {
+        let (report, obstacle) = outside::describe(&resolver.report());
+        lines.extend(report);
+        obstacles.extend(obstacle);
+    } else if args.out.is_none() && place == Place::Edge && !resolver.would_start() {
+        obstacles.push(StartError::NoKey);
+    }
+    obstacles.extend(plan::bind_address(&config.bind_host).err().filter(|_| place == Place::Edge));
+    print(&commands::check::check(&loaded, &lines, &obstacles))?;
+    match obstacles.into_iter().next() {
+        None => Ok(Exit::Clean),
+        Some(obstacle) if args.key => Err(obstacle),
+        Some(_) => Err(StartError::CheckFailed),
+    }
 }
 
 fn print(text: &str) -> Result<Exit, StartError> {
@@ -332,13 +363,23 @@ fn reporter<F: Fn()>(ledger: &Arc<Ledger>, count_missed: F) -> impl FnMut() + us
 }
 
 /// SIGHUP: level and key change at once, everything else needs a restart and says so.
-fn reloader(args: RunArgs, env: Env, aws: AwsEnv, place: Place, key: KeyHandle, clock: Clock) -> impl FnMut() {
-    let mut known = config::load(&args, &env, place == Place::Lambda).effective;
+#[expect(clippy::too_many_arguments, reason = "all that the start was made from")]
+fn reloader(
+    args: RunArgs,
+    env: Env,
+    kept: Kept,
+    aws: AwsEnv,
+    place: Place,
+    key: KeyHandle,
+    ways: Ways,
+    clock: Clock,
+) -> impl FnMut() {
+    let mut known = config::load_with(&args, &env, place == Place::Lambda, &kept).effective;
     move || {
-        let loaded = config::load(&args, &env, place == Place::Lambda);
+        let loaded = config::load_with(&args, &env, place == Place::Lambda, &kept);
         announce_config(&loaded, &Env::new());
         if args.out.is_none() {
-            Resolver::new(loaded.config.key_sources(), aws.clone(), clock).renew(&key);
+            outside::resolver(&loaded.config, &aws, place, &ways, clock).renew(&key);
         }
         const LIVE: [&str; 4] = ["log_level", "log_format_json", "api_key", "api_key_file"];
         for (old, new) in known.iter().zip(&loaded.effective) {

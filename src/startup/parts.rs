@@ -57,6 +57,7 @@ use crate::sys::ledger::Ledger;
 use crate::sys::memory::Budget;
 use crate::sys::net::Client;
 use crate::sys::net::Reuse;
+use crate::sys::net::Ways;
 use crate::sys::random::Random;
 use crate::sys::socket_file;
 use crate::sys::socket_file::SocketFile;
@@ -90,6 +91,7 @@ impl Deliver {
         config: &Config,
         place: Place,
         key: &KeyHandle,
+        ways: &Ways,
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Deliver, StartError> {
@@ -99,7 +101,7 @@ impl Deliver {
         let mut poster = |name, base: String| {
             let target = match &args.out {
                 Some(out) => Target::Local(local_sink(out)?),
-                None => Target::Intake(intake(base, config, place, key)),
+                None => Target::Intake(intake(base, config, place, key, ways)),
             };
             let queue = Queue::new(Arc::clone(&room), when_full, clock);
             let endpoint = Endpoint { name, target, backoff: plan::backoff(config) };
@@ -152,9 +154,9 @@ impl Deliver {
 }
 
 /// A sandbox that was frozen finds its connections dead, so inside Lambda none is kept.
-fn intake(base: String, config: &Config, place: Place, key: &KeyHandle) -> Intake {
+fn intake(base: String, config: &Config, place: Place, key: &KeyHandle, ways: &Ways) -> Intake {
     let reuse = if place == Place::Lambda { Reuse::Never } else { Reuse::KeepAlive };
-    Intake { base, client: Client::new(reuse), key: key.clone(), timeout: config.forwarder_timeout }
+    Intake { base, client: Client::through(reuse, ways), key: key.clone(), timeout: config.forwarder_timeout }
 }
 
 fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
@@ -291,7 +293,12 @@ impl Servers<'_> {
         let started =
             TcpListener::bind(address).and_then(|listener| tiny::Server::start("communication", listener, service, self.exits));
         match (started, self.place) {
-            (Ok(server), _) => Ok(Some(server)),
+            (Ok(server), place) => {
+                if place == Place::Edge {
+                    tell_if_open("the communication server", address.ip(), "bind_host");
+                }
+                Ok(Some(server))
+            }
             (Err(err), Place::Edge) => Err(StartError::Listen("communication server", address, err)),
             (Err(err), Place::Lambda) => {
                 log::error!("the communication server cannot listen on {address}: {err}; no telemetry, so no logs");
@@ -336,7 +343,8 @@ impl Servers<'_> {
 
     fn trace_port(&self) -> Option<TcpListener> {
         let port = self.config.receiver_port;
-        let bound = self.trace_address().and_then(TcpListener::bind);
+        let opened_by = self.config.apm_non_local_traffic.then_some("apm_config.apm_non_local_traffic");
+        let bound = self.bind("the trace agent", opened_by, |ip| TcpListener::bind(SocketAddr::new(ip, port)));
         bound.inspect_err(|err| log::error!("the trace agent cannot listen on port {port}: {err}; the rest goes on")).ok()
     }
 
@@ -348,12 +356,22 @@ impl Servers<'_> {
         socket_file::listen(&path, socket_file::MODE_OF_ALL).inspect_err(say).ok()
     }
 
-    fn trace_address(&self) -> io::Result<SocketAddr> {
-        let ip = match self.config.apm_non_local_traffic {
-            true => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            false => plan::bind_address(&self.config.bind_host).map_err(io::Error::other)?,
+    /// Binds a port at `bind_host`, or for all machines where the setting `opened_by` says so; and says if others reach it.
+    pub fn bind<S>(&self, what: &str, opened_by: Option<&str>, bind: impl FnOnce(IpAddr) -> io::Result<S>) -> io::Result<S> {
+        let ip = match opened_by {
+            Some(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            None => plan::bind_address(&self.config.bind_host).map_err(io::Error::other)?,
         };
-        Ok(SocketAddr::new(ip, self.config.receiver_port))
+        let socket = bind(ip)?;
+        tell_if_open(what, ip, opened_by.unwrap_or("bind_host"));
+        Ok(socket)
+    }
+}
+
+/// A port that other machines reach is said to be one: whoever reaches it can send data under this agent's key.
+fn tell_if_open(what: &str, ip: IpAddr, setting: &str) {
+    if !ip.is_loopback() {
+        log::warn!("{what} listens on {ip} and takes data from other machines ({setting})");
     }
 }
 

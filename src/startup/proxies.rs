@@ -30,6 +30,38 @@ pub fn settings(config: &Config, place: Place, aws: &AwsEnv, hostname: &str, mem
     }
 }
 
+/// The hosts that requests are passed on to, each with what goes there.
+pub fn hosts(config: &Config) -> Vec<(&'static str, String)> {
+    let Intakes { evp, addresses } = intakes(config);
+    let mut hosts: Vec<(&str, String)> = addresses
+        .iter()
+        .filter_map(|(product, address)| {
+            let name = match product {
+                Product::Profiling => "profiles",
+                Product::Telemetry => "telemetry",
+                Product::DebuggerLogs | Product::Debugger | Product::Symdb => "debugger",
+                Product::OpenLineage => "OpenLineage",
+                Product::Flare => "flares",
+                _ => return None, // where traces go
+            };
+            Some((name, host(address).to_owned()))
+        })
+        .collect();
+    hosts.dedup();
+    hosts.extend(evp.map(|evp| match evp {
+        EvpIntake::Site(site) => ("event platform", format!("https://subdomain.{site}")),
+        EvpIntake::Address(address) => ("event platform", host(&address).to_owned()),
+    }));
+    hosts
+}
+
+/// The address without its path.
+fn host(address: &str) -> &str {
+    let begin = address.find("://").map_or(0, |at| at + 3);
+    let length = address[begin..].find(['/', '?']).unwrap_or(address.len() - begin);
+    &address[..begin + length]
+}
+
 fn intakes(config: &Config) -> Intakes {
     let site = config.site.host();
     let on_site = |service: &str| format!("https://{service}.{site}");
@@ -176,6 +208,28 @@ mod tests {
         );
         let old = &[("DD_OL_PROXY_CONFIG_DD_URL", "http://t/x"), ("DD_OL_PROXY_CONFIG_API_VERSION", "1")];
         check(old, lineage, Some("http://t/x"));
+    }
+
+    #[test]
+    fn hosts_are_named_once_and_without_paths() {
+        let config = config(&[
+            ("DD_APM_PROFILING_DD_URL", "http://p:1/v1/input"),
+            ("DD_APM_TELEMETRY_ENABLED", "false"),
+            ("DD_APM_DEBUGGER_DD_URL", "http://d"),
+            ("DD_APM_SYMDB_DD_URL", "http://s"),
+            ("DD_OL_PROXY_CONFIG_ENABLED", "false"),
+        ]);
+        let flares = host(&flare("datadoghq.com")).to_owned();
+        let expected = [
+            ("profiles", "http://p:1"),
+            ("debugger", "http://d"),
+            ("debugger", "https://debugger-intake.datadoghq.com"),
+            ("debugger", "http://s"),
+            ("flares", &flares),
+            ("event platform", "https://subdomain.datadoghq.com"),
+        ];
+        let found = hosts(&config);
+        assert_eq!(found.iter().map(|(name, host)| (*name, host.as_str())).collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -115,6 +115,22 @@ impl Utc {
     }
 }
 
+/// The time since 1970 that an HTTP `Date` header tells: `Tue, 02 Jan 2024 03:04:05 GMT`, the one form that servers may write.
+pub fn http_date(text: &str) -> Option<Duration> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let (_, rest) = text.trim().split_once(", ")?;
+    let rest = rest.strip_suffix(" GMT").filter(|rest| rest.is_ascii() && rest.len() == 20)?;
+    let number = |range: std::ops::Range<usize>| rest[range].parse::<u64>().ok();
+    let month = MONTHS.find(&rest[3..6]).filter(|at| at % 3 == 0)? as u64 / 3;
+    let (day, year) = (number(0..2)?, number(7..11).filter(|year| (1970..=9999).contains(year))?);
+    // Days of whole years before, counting from March so that the leap day comes last.
+    let (shifted_year, shifted_month) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
+    let days =
+        shifted_year * 365 + shifted_year / 4 - shifted_year / 100 + shifted_year / 400 + (153 * shifted_month + 2) / 5 + day;
+    let seconds = number(12..14)? * 3_600 + number(15..17)? * 60 + number(18..20)?;
+    Some(Duration::from_secs((days.checked_sub(719_469)? * 86_400).checked_add(seconds)?))
+}
+
 impl std::fmt::Display for Utc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Utc { year, month, day, hour, minute, second } = self;
@@ -138,6 +154,21 @@ mod tests {
         check(1_704_164_645, "2024-01-02 03:04:05 UTC");
         check(4_102_444_799, "2099-12-31 23:59:59 UTC");
         check(4_107_542_400, "2100-03-01 00:00:00 UTC");
+    }
+
+    #[test]
+    fn dates_of_servers_are_read_back() {
+        for (text, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Tue, 29 Feb 2000 00:00:00 GMT", Some(951_782_400)),
+            ("Tue, 02 Jan 2024 03:04:05 GMT", Some(1_704_164_645)),
+            ("Fri, 31 Dec 2099 23:59:59 GMT", Some(4_102_444_799)),
+            ("Tue, 02 anF 2024 03:04:05 GMT", None),
+            ("2024-01-02T03:04:05Z", None),
+            ("Tue, é2 Jan 2024 3:04:05 GMT", None),
+        ] {
+            assert_eq!(http_date(text), seconds.map(Duration::from_secs), "{text}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod logger;
 pub mod memory;
 pub mod net;
+pub mod process;
 pub mod random;
 pub mod signals;
 pub mod socket_file;

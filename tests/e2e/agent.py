@@ -21,12 +21,12 @@ GUARD_S = 30  # no promise is this slow; it only keeps a broken agent from hangi
 class Agent:
     """Started by the constructor; leaving the `with` block kills what still runs."""
 
-    def __init__(self, command, env, stdin=subprocess.DEVNULL):
+    def __init__(self, command, env, stdin=subprocess.DEVNULL, **more):
         self.lines = {"stdout": [], "stderr": []}
         self.started_ns = time.monotonic_ns()
         self.process = subprocess.Popen(
             command, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, encoding="utf-8", errors="replace",
+            text=True, encoding="utf-8", errors="replace", **more,
         )
         self.pid = self.process.pid
         self.readers = [threading.Thread(target=self._read, args=(name,), daemon=True) for name in self.lines]

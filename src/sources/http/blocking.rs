@@ -15,7 +15,7 @@
 use super::framing::Head;
 use super::refusals::{Fault, Refusal, Refusals};
 use super::wire::{NoBody, Shown, Wire};
-use super::{Request, Response, Service};
+use super::{Names, Request, Response, Service};
 use crate::sources::connections::{Connections, Seat};
 use crate::sources::socket::{Listener, Socket};
 use crate::sys::inbox::Sender;
@@ -52,7 +52,8 @@ impl Server {
         let connections = Connections::new(service.limits.connections_max);
         let crew = Crew::new(name, service.limits.connections_max + CREW_SPARE);
         let (local_addr, listening) = (listener.local_addr(), listener.as_stream()?);
-        let front = Front { service: Arc::clone(&service), connections: Arc::clone(&connections), crew: crew.clone() };
+        let names = Names::at(local_addr);
+        let front = Front { service: Arc::clone(&service), connections: Arc::clone(&connections), crew: crew.clone(), names };
         let accepting = Worker::spawn(name, exits, move || front.accept(&listener))?;
         Ok(Server { service, connections, local_addr, listening, accepting, crew })
     }
@@ -100,6 +101,7 @@ pub(super) struct Front {
     pub service: Arc<Service>,
     pub connections: Arc<Connections>,
     pub crew: Crew,
+    pub names: Names,
 }
 
 impl Front {
@@ -117,7 +119,8 @@ impl Front {
         let Some(entered) = self.connections.enter(&socket, self.service.clock.now().uptime) else { return };
         (0..entered.evicted).for_each(|_| self.service.refusals.count(Refusal::Evicted));
         let service = Arc::clone(&self.service);
-        let mut connection = Connection { wire: Wire::new(Arc::clone(&service), socket), seat: entered.seat, service };
+        let mut connection =
+            Connection { wire: Wire::new(Arc::clone(&service), socket), seat: entered.seat, service, names: self.names };
         let started = self.crew.run(move || {
             connection.serve();
             let Connection { wire, seat, .. } = connection;
@@ -150,6 +153,7 @@ struct Connection {
     wire: Wire,
     seat: Seat,
     service: Arc<Service>,
+    names: Names,
 }
 
 /// Whether another request may follow.
@@ -190,7 +194,7 @@ impl Connection {
     }
 
     fn receive(&mut self, head: &Head) -> Result<(Vec<u8>, Permit), Response> {
-        let bytes_max = self.service.admit(head)?;
+        let bytes_max = self.service.admit(head, self.names)?;
         self.wire.body(head, bytes_max).map_err(|err| match err {
             NoBody::Fault(fault) => self.service.refuse(fault),
             NoBody::Overloaded => self.service.overloaded(head),

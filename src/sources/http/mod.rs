@@ -8,6 +8,7 @@ pub mod blocking;
 pub mod tiny;
 
 mod framing;
+mod host;
 mod refusals;
 mod wire;
 
@@ -20,6 +21,7 @@ use crate::sys::clock::Clock;
 use crate::sys::memory::{Budget, Permit};
 use refusals::Fault;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -161,6 +163,22 @@ pub struct Service {
     clock: Clock,
 }
 
+/// Which machines a request may be meant for, by the door that it came in. One service may have several doors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Names {
+    /// This one: the door is a port on loopback.
+    OfThisMachine,
+    /// Other machines reach the port and know it by any name; and no browser reaches a Unix socket.
+    Any,
+}
+
+impl Names {
+    /// At a door that listens at `address`, or on a path.
+    fn at(address: Option<SocketAddr>) -> Names {
+        if address.is_some_and(|address| address.ip().is_loopback()) { Names::OfThisMachine } else { Names::Any }
+    }
+}
+
 impl fmt::Debug for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Service").field("limits", &self.limits).field("refusals", &self.refusals).finish_non_exhaustive()
@@ -179,9 +197,12 @@ impl Service {
     }
 
     /// How much of the body is taken, decided from the head alone; or the answer.
-    fn admit(&self, head: &Head) -> Result<usize, Response> {
+    fn admit(&self, head: &Head, names: Names) -> Result<usize, Response> {
         if head.headers.get("sec-fetch-site").is_some_and(|site| site.eq_ignore_ascii_case("cross-site")) {
             return Err(self.refuse(Fault::CROSS_SITE));
+        }
+        if names == Names::OfThisMachine && !head.headers.get("host").is_none_or(host::is_of_this_machine) {
+            return Err(self.refuse(Fault::OTHER_HOST));
         }
         let bytes_max = self.handler.admit(head).inspect_err(|_| self.refusals.count(Refusal::NotAdmitted))?;
         // A body that the budget could never hold is too large and not a case of overload.

@@ -20,6 +20,8 @@ pub enum Refusal {
     Expectation,
     /// A web page of another site. 403.
     CrossSite,
+    /// A name of another machine, on a port that only this one can reach. 403.
+    OtherHost,
     /// The handler did not want it.
     NotAdmitted,
     /// The handler looked at it and found it wrong.
@@ -38,7 +40,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order of the counters.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal::Malformed,
         Refusal::CutShort,
         Refusal::Timeout,
@@ -46,6 +48,7 @@ impl Refusal {
         Refusal::HeaderTooLarge,
         Refusal::Expectation,
         Refusal::CrossSite,
+        Refusal::OtherHost,
         Refusal::NotAdmitted,
         Refusal::NotTaken,
         Refusal::Overloaded,
@@ -65,6 +68,7 @@ impl Refusal {
             Refusal::HeaderTooLarge => "header_too_large",
             Refusal::Expectation => "expectation",
             Refusal::CrossSite => "cross_site",
+            Refusal::OtherHost => "other_host",
             Refusal::NotAdmitted => "not_admitted",
             Refusal::NotTaken => "not_taken",
             Refusal::Overloaded => "overloaded",
@@ -119,6 +123,8 @@ impl Fault {
     pub const TOO_LARGE: Fault = Fault { reason: Refusal::TooLarge, status: 413, text: "payload-too-large" };
     pub const HEADER_TOO_LARGE: Fault = Fault { reason: Refusal::HeaderTooLarge, status: 431, text: "header-too-large" };
     pub const EXPECTATION: Fault = Fault { reason: Refusal::Expectation, status: 417, text: "expectation-failed" };
+    pub const OTHER_HOST: Fault =
+        Fault { reason: Refusal::OtherHost, status: 403, text: "the Host header names another machine" };
     pub const CROSS_SITE: Fault = Fault { reason: Refusal::CrossSite, status: 403, text: "cross-site requests are refused" };
 
     pub const fn malformed(text: &'static str) -> Fault {

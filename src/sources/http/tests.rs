@@ -160,6 +160,8 @@ fn refusals_have_the_status_that_the_reference_says() {
         check("POST / HTTP/1.1\r\nContent-Length: 3000\r\n\r\nabc", "400 unexpected-eof");
         check("POST / HTTP/1.1\r\nContent-Length: 3x\r\n\r\nabc", "400 content-length is not a number");
         check("GET / HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\n\r\n", "403 cross-site requests are refused");
+        check("GET / HTTP/1.1\r\nHost: rebind.example.com:8126\r\n\r\n", "403 the Host header names another machine");
+        check("GET / HTTP/1.1\r\nHost: localhost:8126\r\n\r\n", "200 ");
         check("GET / HTTP/1.0\r\n\r\n", "200 ");
         assert_eq!(setup.service.refusals().of(Refusal::TooLarge), 1);
         assert_eq!(setup.service.refusals().of(Refusal::CutShort), 1);
@@ -265,4 +267,37 @@ fn a_unix_socket_is_served_too() {
     assert!(answer.ends_with("\r\n\r\nhi"), "{answer}");
     assert!(server.stop(in_far()));
     std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_unix_socket_beside_a_port_on_loopback_takes_any_name_and_the_port_does_not() {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let path = std::env::temp_dir().join(format!("mote-doors-{}", std::process::id()));
+    let setup = setup(Limits::default(), 1000);
+    let start =
+        |listener: Listener| blocking::Server::start("doors", listener, Arc::clone(&setup.service), &channel(1).0).unwrap();
+    let port = start(TcpListener::bind("127.0.0.1:0").unwrap().into());
+    let socket = start(UnixListener::bind(&path).unwrap().into());
+    let request = "GET / HTTP/1.1\r\nHost: rebind.example.com\r\nConnection: close\r\n\r\n";
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(status(port.local_addr().unwrap(), request), "403 the Host header names another machine");
+    assert!(port.stop(in_far()) && socket.stop(in_far()));
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_port_that_other_machines_reach_may_have_any_name() {
+    let setup = setup(Limits::default(), 200_000);
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = blocking::Server::start("open", listener, Arc::clone(&setup.service), &channel(1).0).unwrap();
+    let mut stream = connect(SocketAddr::from(([127, 0, 0, 1], port)));
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: gateway.example.com\r\n\r\n").unwrap();
+    assert!(read_answer(&mut stream).0.starts_with("HTTP/1.1 200"));
+    drop(stream);
+    assert!(server.stop(in_far()));
 }

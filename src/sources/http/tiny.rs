@@ -25,7 +25,7 @@
 use super::blocking::{CREW_SPARE, Front};
 use super::framing::{Framing, Head, Headers, Version, may_have_body};
 use super::refusals::{Fault, Refusal, Refusals};
-use super::{Request, Response, Service};
+use super::{Names, Request, Response, Service};
 use crate::sources::connections::Connections;
 use crate::sources::socket::{Listener, Socket};
 use crate::sys::inbox::Sender;
@@ -80,10 +80,12 @@ impl Server {
             service: Arc::clone(&service),
             connections: Arc::clone(&connections),
             crew: Crew::new(name, service.limits.connections_max + CREW_SPARE), // those that are stuck keep their places in the other one
+            names: Names::at(local_addr),
         };
         let hall = Arc::new(Hall {
             service,
             connections,
+            names: fallback.names,
             places_max,
             places: Arc::default(),
             busy: Arc::default(),
@@ -137,6 +139,7 @@ struct Hall {
     service: Arc<Service>,
     /// Those of the blocking server, should it have to take over; it also knows whether the server stops.
     connections: Arc<Connections>,
+    names: Names,
     places_max: usize,
     places: Arc<Gauge>,
     busy: Arc<Gauge>,
@@ -270,7 +273,7 @@ impl Hall {
     }
 
     fn receive(&self, request: &mut tiny_http::Request, head: &Head) -> Result<(Vec<u8>, Permit), Response> {
-        let bytes_max = self.service.admit(head)?;
+        let bytes_max = self.service.admit(head, self.names)?;
         let overloaded = || self.service.overloaded(head);
         let (bytes, chunked) = match head.framing {
             Framing::Length(bytes) => (usize::try_from(bytes).unwrap_or(usize::MAX), false),

@@ -1,13 +1,27 @@
-//! Every outgoing request, and the only file that names ureq and rustls.
+//! Every outgoing request, and the only folder that names ureq and rustls. Whom to believe is in `tls`, which proxy leads where in
+//! `proxy`, and what is put between a socket and a request in `connect`.
 //!
 //! What the client library does by default is wrong for an agent and is switched off in one place, [`Client::new`]: no time-out,
 //! proxies from the environment even for loopback, redirects that carry the key along, errors that hide the status, 256 KiB of
 //! buffers a connection.
 
+mod connect;
+mod proxy;
+mod tls;
+
+pub use proxy::Match;
+pub use proxy::Proxies;
+pub use proxy::Proxy;
+pub use tls::Settings as TlsSettings;
+pub use tls::Tls;
+
+use connect::{Lookup, Onward};
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
-use ureq::http::HeaderMap;
+use ureq::http::{HeaderMap, HeaderValue, Uri};
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Timeout};
 
 /// How long a name look-up or a connect may take of a request's time at most.
@@ -67,6 +81,8 @@ pub enum NetError {
     Io(io::Error),
     /// The certificate or the handshake.
     Tls(String),
+    /// The proxy opened no way.
+    Proxy(String),
     /// The answer was not HTTP, or too long.
     Protocol(String),
 }
@@ -78,12 +94,38 @@ impl fmt::Display for NetError {
             NetError::NoSuchHost => write!(f, "the host name has no address"),
             NetError::Io(err) => write!(f, "{err}"),
             NetError::Tls(text) => write!(f, "TLS: {text}"),
+            NetError::Proxy(text) => write!(f, "{text}"),
             NetError::Protocol(text) => write!(f, "unusable answer: {text}"),
         }
     }
 }
 
 impl std::error::Error for NetError {}
+
+/// How the outside is reached: proxies and certificates. Made once and shared by all clients that leave the machine.
+#[derive(Clone, Debug, Default)]
+pub struct Ways {
+    proxies: Arc<Proxies>,
+    tls: Tls,
+}
+
+impl Ways {
+    /// Through these proxies, believing these servers.
+    pub fn new(proxies: Proxies, tls: Tls) -> Ways {
+        Ways { proxies: Arc::new(proxies), tls }
+    }
+
+    /// The proxy on the way to `url`; `None` if it is reached directly.
+    pub fn proxy_for(&self, url: &str) -> Option<&Proxy> {
+        self.proxy_to(&url.parse().ok()?)
+    }
+
+    fn proxy_to(&self, uri: &Uri) -> Option<&Proxy> {
+        let tls = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        self.proxies.of(tls, uri.host()?.trim_matches(['[', ']']), port)
+    }
+}
 
 /// A client with its connections. TLS is set up at the first https request, not before.
 #[derive(Clone, Debug)]
@@ -101,8 +143,13 @@ pub enum Reuse {
 }
 
 impl Client {
-    /// The one way to make a client.
+    /// A client that goes straight to where it is told, for the platform's own interfaces.
     pub fn new(reuse: Reuse) -> Client {
+        Client::through(reuse, &Ways::default())
+    }
+
+    /// A client for the outside, and the one way to make any.
+    pub fn through(reuse: Reuse, ways: &Ways) -> Client {
         let idle_connections = if reuse == Reuse::KeepAlive { 2 } else { 0 };
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -117,14 +164,18 @@ impl Client {
             .max_idle_connections_per_host(idle_connections)
             .max_idle_age(Duration::from_secs(15))
             .build();
-        Client { agent: config.new_agent() }
+        let connector = ().chain(TcpConnector::default()).chain(Onward { ways: ways.clone() });
+        Client { agent: Agent::with_parts(config, connector, Lookup { ways: ways.clone() }) }
     }
 
     /// Sends `request` and reads the whole answer.
     pub fn send(&self, request: &Request<'_>) -> Result<Answer, NetError> {
         let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
         for (name, value) in request.headers {
-            builder = builder.header(*name, value.as_bytes()); // as bytes, since as text only ASCII would do
+            // As bytes, since as text only ASCII would do. Nothing that is sent is ever printed, and only keys and tokens would be worth it.
+            let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|err| NetError::Protocol(err.to_string()))?;
+            value.set_sensitive(true);
+            builder = builder.header(*name, value);
         }
         let mut answer = match request.body {
             [] if matches!(request.method, "GET" | "DELETE" | "HEAD") => {
@@ -176,13 +227,21 @@ fn net_error(err: ureq::Error) -> NetError {
             _ => "the whole request",
         }),
         ureq::Error::HostNotFound => NetError::NoSuchHost,
-        ureq::Error::Io(err) => match err.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
-            Some(ureq::Error::Timeout(_)) => NetError::Timeout("reading the answer"),
-            _ => NetError::Io(err),
-        },
+        ureq::Error::Io(err) => io_error(err),
         ureq::Error::ConnectionFailed => NetError::Io(io::ErrorKind::ConnectionRefused.into()),
-        ureq::Error::Tls(text) => NetError::Tls(text.to_owned()),
-        ureq::Error::Rustls(err) => NetError::Tls(err.to_string()),
+        ureq::Error::ConnectProxyFailed(text) => NetError::Proxy(text),
         other => NetError::Protocol(other.to_string()),
+    }
+}
+
+/// Errors of the layers above the socket come wrapped as errors of the socket.
+fn io_error(err: io::Error) -> NetError {
+    let inner = err.get_ref();
+    if let Some(ureq::Error::Timeout(which)) = inner.and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
+        return NetError::Timeout(if *which == Timeout::Connect { "connect" } else { "reading the answer" });
+    }
+    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(err) => NetError::Tls(tls::describe(err)),
+        None => NetError::Io(err),
     }
 }
