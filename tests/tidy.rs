@@ -57,11 +57,13 @@ const CRATES: &[(&str, &[&str])] = &[
     ("signal_hook", &["sys/signals.rs"]),
     ("ureq", &["sys/net/"]),
     ("rustls", &["sys/net/"]),
+    // What of ring and of its signatures the provider for TLS is made of.
+    ("webpki", &["sys/net/provider.rs"]),
     ("webpki_roots", &["sys/net/"]),
     ("rustix", &["sys/datagrams.rs", "sys/process.rs"]),
     // Every type that owns a key or what a key is made of.
     ("zeroize", &["config/values.rs", "model/api_key.rs", "secrets/", "sys/net/"]),
-    ("ring", &["sys/digest.rs"]),
+    ("ring", &["sys/digest.rs", "sys/net/provider.rs"]),
     ("crossbeam", &["sys/inbox.rs", "main_loop.rs"]),
     ("tiny_http", &["sources/http/"]),
     ("httparse", &["sources/http/"]),
