@@ -6,6 +6,7 @@
 //! buffers a connection.
 
 mod connect;
+mod provider;
 mod proxy;
 mod tls;
 

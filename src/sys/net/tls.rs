@@ -6,6 +6,7 @@
 //! taken to have begun; that it has not ended before the release is all that can be known.
 
 use crate::sys::clock::Clock;
+use crate::sys::net::provider::provider;
 use rustls::CertificateError;
 use rustls::ClientConfig;
 use rustls::DigitallySignedStruct;
@@ -108,7 +109,7 @@ impl Tls {
 
 impl Inner {
     fn build(&self) -> Result<ClientConfig, Error> {
-        let provider = Arc::new(crypto::ring::default_provider());
+        let provider = Arc::new(provider());
         let versions: &[&rustls::SupportedProtocolVersion] = if self.only_1_3 { &[&TLS13] } else { &[&TLS13, &TLS12] };
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         for certificate in &self.further_roots {
@@ -264,7 +265,7 @@ mod tests {
         let mut roots = RootCertStore::empty();
         roots.add(pem(include_bytes!("../../../fixtures/tls/root.pem"))).unwrap();
         let server = pem(include_bytes!("../../../fixtures/tls/server.pem"));
-        let provider = Arc::new(crypto::ring::default_provider());
+        let provider = Arc::new(provider());
         let judge = Judge { roots, provider, skip: false, clock: Clock::new() };
         let name = ServerName::try_from("intake.test").unwrap();
         let verify = |at| judge.verify_at(&server, &[], &name, at);
