@@ -55,6 +55,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("signal_hook", &["sys/signals.rs"]),
     ("ureq", &["sys/net.rs"]),
     ("ring", &["sys/digest.rs"]),
+    ("rustix", &["sys/files.rs"]),
     ("crossbeam", &["sys/inbox.rs", "main_loop.rs"]),
     ("tiny_http", &["sources/http/"]),
     ("httparse", &["sources/http/"]),
