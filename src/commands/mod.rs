@@ -1,3 +1,4 @@
 //! Subcommands other than `run`: one file each, thin.
 
 pub mod check;
+pub mod spool;

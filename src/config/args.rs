@@ -13,6 +13,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print the configuration in force.
     Check(RunArgs),
+    /// List what waits in the spool.
+    Spool(RunArgs, SpoolArgs),
     /// Print the version.
     Version,
     /// Print how to use a command.
@@ -28,6 +30,8 @@ pub enum Topic {
     Run,
     /// `mote check`
     Check,
+    /// `mote spool`
+    Spool,
     /// `mote version`
     Version,
 }
@@ -43,6 +47,15 @@ pub struct RunArgs {
     pub out: Option<OutTo>,
     /// `--log-level L`
     pub log_level: Option<String>,
+}
+
+/// What is `spool`'s own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpoolArgs {
+    /// `DIR`, in place of the configured folder.
+    pub folder: Option<PathBuf>,
+    /// `--json`
+    pub json: bool,
 }
 
 /// Where invocation events are read from.
@@ -82,8 +95,9 @@ impl fmt::Display for ArgsError {
 
 impl std::error::Error for ArgsError {}
 
-const COMMANDS: [&str; 3] = ["run", "check", "version"];
+const COMMANDS: [&str; 4] = ["run", "check", "spool", "version"];
 const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
+const SPOOL_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
 const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
 
 /// Reads the arguments that follow the program's name.
@@ -91,13 +105,18 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     let mut parser = Parser::from_args(args);
     let mut topic = None;
     let mut run = RunArgs::default();
+    let mut spool = SpoolArgs::default();
     while let Some(arg) = parser.next().map_err(unfit)? {
         match arg {
             Arg::Value(word) if topic.is_none() => topic = Some(command(&word)?),
+            Arg::Value(word) if topic == Some(Topic::Spool) && spool.folder.is_none() => spool.folder = Some(word.into()),
             Arg::Value(word) => return Err(unknown("argument", &word.to_string_lossy(), &[])),
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(topic.unwrap_or(Topic::Program))),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
-            Arg::Long("config") if takes_flags(topic) => run.config = Some(parser.value().map_err(unfit)?.into()),
+            Arg::Long("json") if topic == Some(Topic::Spool) => spool.json = true,
+            Arg::Long("config") if takes_flags(topic) || topic == Some(Topic::Spool) => {
+                run.config = Some(parser.value().map_err(unfit)?.into())
+            }
             Arg::Long("events") if takes_flags(topic) => run.events = Some(events(parser.value().map_err(unfit)?)),
             Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
             Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
@@ -107,23 +126,29 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     }
     Ok(match topic.unwrap_or(Topic::Run) {
         Topic::Check => Command::Check(run),
+        Topic::Spool => Command::Spool(run, spool),
         Topic::Version => Command::Version,
         Topic::Run | Topic::Program => Command::Run(run),
     })
 }
 
 fn takes_flags(topic: Option<Topic>) -> bool {
-    topic != Some(Topic::Version)
+    !matches!(topic, Some(Topic::Version | Topic::Spool))
 }
 
 fn flags(topic: Option<Topic>) -> &'static [&'static str] {
-    if takes_flags(topic) { &FLAGS } else { &FLAGS[FLAGS.len() - 1..] }
+    match topic {
+        Some(Topic::Spool) => &SPOOL_FLAGS,
+        Some(Topic::Version) => &FLAGS[FLAGS.len() - 1..],
+        _ => &FLAGS,
+    }
 }
 
 fn command(word: &OsString) -> Result<Topic, ArgsError> {
     match word.to_str() {
         Some("run") => Ok(Topic::Run),
         Some("check") => Ok(Topic::Check),
+        Some("spool") => Ok(Topic::Spool),
         Some("version") => Ok(Topic::Version),
         _ => Err(unknown("command", &word.to_string_lossy(), &COMMANDS)),
     }
@@ -180,6 +205,7 @@ pub fn help(topic: Topic) -> &'static str {
         Topic::Program => PROGRAM_HELP,
         Topic::Run => RUN_HELP,
         Topic::Check => CHECK_HELP,
+        Topic::Spool => SPOOL_HELP,
         Topic::Version => VERSION_HELP,
     }
 }
@@ -192,6 +218,7 @@ usage: mote [COMMAND] [FLAGS]
 commands:
   run        run the agent (the default)
   check      print each setting in force, where it came from, and every warning
+  spool      list what waits on disk to be sent
   version    print the version
 
 mote COMMAND --help tells more.
@@ -221,6 +248,13 @@ usage: mote check [FLAGS]
 
 Prints each setting in force, where it came from, and every warning. Flags are those of run.
 Exit code 0, or 78 when the agent would not start with these settings.
+";
+
+const SPOOL_HELP: &str = "\
+usage: mote spool [DIR] [--json] [--config FILE]
+
+Lists the segments of the spool in DIR, or in the folder of the settings, with their records: offset, kind, number of
+records, size, attempts, age, and what is damaged. Reads only; the agent may run. --json prints one object a segment.
 ";
 
 const VERSION_HELP: &str = "\
@@ -265,6 +299,16 @@ mod tests {
         check("check -h", Ok(Command::Help(Topic::Check)));
         check("version --help", Ok(Command::Help(Topic::Version)));
         check("version", Ok(Command::Version));
+        check("spool -h", Ok(Command::Help(Topic::Spool)));
+    }
+
+    #[test]
+    fn spool_takes_a_folder_and_a_form() {
+        let args = SpoolArgs { folder: Some("dir".into()), json: true };
+        check("spool dir --json", Ok(Command::Spool(RunArgs::default(), args)));
+        check("spool dir other", Err("unknown argument `other`; see mote --help"));
+        check("spool --jsn", Err("unknown flag `--jsn`; did you mean --json?"));
+        check("run --json", Err("unknown flag `--json`; did you mean --out?"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub use args::Command;
 pub use args::EventsFrom;
 pub use args::OutTo;
 pub use args::RunArgs;
+pub use args::SpoolArgs;
 pub use args::Topic;
 pub use args::help;
 pub use args::parse as parse_args;

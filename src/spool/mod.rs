@@ -4,6 +4,11 @@
 //! share. It is behind a mutex and not a channel because the pipeline must be able to drop the oldest body while the poster is busy
 //! with another, and because a flush asks what is still unsettled.
 
+pub mod ages;
+pub mod disk;
+pub mod list;
+pub mod record;
+pub mod segment;
 pub mod state;
 
 use crate::sys::clock::Clock;
@@ -31,15 +36,51 @@ pub enum Kind {
     Stats,
 }
 
+/// What is to be known of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindRow {
+    /// Which.
+    pub kind: Kind,
+    /// Its code on disk, which never changes.
+    pub code: u8,
+    /// Its name in listings.
+    pub name: &'static str,
+    /// Where an intake takes it.
+    pub path: &'static str,
+    /// What is worth less goes first when the spool is full: what comes in masses before what people read.
+    pub value: u8,
+}
+
+const fn row(kind: Kind, code: u8, name: &'static str, path: &'static str, value: u8) -> KindRow {
+    KindRow { kind, code, name, path, value }
+}
+
+/// All kinds. A new kind is a new row with a code of its own; 128 and more are for requests as clients sent them.
+pub const KINDS: [KindRow; 3] = [
+    row(Kind::Traces, 1, "traces", "/api/v0.2/traces", 2),
+    row(Kind::Logs, 2, "logs", "/api/v2/logs", 3),
+    row(Kind::Stats, 3, "stats", "/api/v0.2/stats", 4),
+];
+
 impl Kind {
+    fn row(self) -> &'static KindRow {
+        KINDS.iter().find(|row| row.kind == self).unwrap_or(&KINDS[0]) // every kind has a row, as a test sees
+    }
+
     /// Where an intake takes it.
     pub fn path(self) -> &'static str {
-        match self {
-            Kind::Traces => "/api/v0.2/traces",
-            Kind::Logs => "/api/v2/logs",
-            Kind::Stats => "/api/v0.2/stats",
-        }
+        self.row().path
     }
+
+    /// Its code on disk.
+    pub fn code(self) -> u8 {
+        self.row().code
+    }
+}
+
+/// The row of a code.
+pub fn kind_of(code: u8) -> Option<&'static KindRow> {
+    KINDS.iter().find(|row| row.code == code)
 }
 
 /// One encoded body, ready to be posted.

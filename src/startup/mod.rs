@@ -17,6 +17,7 @@ use crate::config::Command;
 use crate::config::Env;
 use crate::config::Loaded;
 use crate::config::RunArgs;
+use crate::config::SpoolArgs;
 use crate::errors::Exit;
 use crate::errors::StartError;
 use crate::main_loop::MainEvent;
@@ -31,6 +32,7 @@ use crate::secrets::Resolver;
 use crate::sources::http::Refusal;
 use crate::sources::http::blocking;
 use crate::sources::http::tiny;
+use crate::spool::list::list;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
 use crate::startup::parts::Pipelines;
@@ -70,6 +72,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
     match config::parse_args(args).map_err(StartError::Args)? {
         Command::Run(args) => run(&args, env, &program),
         Command::Check(args) => check(&args, env),
+        Command::Spool(args, spool) => list_spool(&args, spool, env),
         Command::Version => print(concat!("mote ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Help(topic) => print(config::help(topic)),
     }
@@ -241,6 +244,15 @@ fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
     let findings = commands::check::check(&loaded, &obstacles);
     print(&findings.text)?;
     if findings.starts { Ok(Exit::Clean) } else { Err(StartError::CheckFailed) }
+}
+
+fn list_spool(args: &RunArgs, spool: SpoolArgs, env: &Env) -> Result<Exit, StartError> {
+    let place = place(args, &AwsEnv::of(env));
+    let config = config::load(args, env, place == Place::Lambda).config;
+    let folder = spool.folder.unwrap_or_else(|| config.run_path.join("spool"));
+    let form = if spool.json { commands::spool::Form::Json } else { commands::spool::Form::Text };
+    let (segments, foreign) = list(&folder).map_err(|err| StartError::Spool(folder.display().to_string(), err))?;
+    print(&commands::spool::describe(&segments, foreign, form, Clock::new().now().unix))
 }
 
 fn print(text: &str) -> Result<Exit, StartError> {
