@@ -211,7 +211,8 @@ fn an_intake_that_is_dead_or_silent_costs_the_function_a_bounded_time() {
         lambda.shutdown(2_000);
         let finished = agent.finish();
         assert_ok(&finished);
-        assert_eq!(finished.ledger().of("logs", "shutdown"), 6, "{finished:#?}");
+        assert_eq!(finished.ledger().of("logs", "spool"), 6, "{finished:#?}");
+        assert!(finished.says("6 records stay in the spool; they go with the sandbox"), "{finished:#?}");
     }
 }
 

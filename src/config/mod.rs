@@ -36,6 +36,7 @@ pub use settings::Config;
 pub use settings::SETTINGS;
 pub use settings::Setting;
 pub use values::BaseUrl;
+pub use values::Fsync;
 pub use values::Raw;
 pub use values::Secret;
 pub use values::Site;

@@ -32,6 +32,7 @@ use crate::secrets::Resolver;
 use crate::sources::http::Refusal;
 use crate::sources::http::blocking;
 use crate::sources::http::tiny;
+use crate::spool::keeper::ENDED_UNCLEANLY;
 use crate::spool::list::list;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::parts::Deliver;
@@ -110,7 +111,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     }
     let ingest = Budget::new(memory.ingest);
     let hostname = plan::hostname(config, place);
-    let deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
+    let mut deliver = Deliver::start(args, config, place, &key, clock, &exits_tx)?;
     let (rules, refused) = plan::trace_rules(config);
     refused.iter().for_each(|warning| log::warn!("{warning}"));
     let traces = plan::traces(config, place, rules, &hostname, memory);
@@ -118,7 +119,15 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let pipelines = Pipelines::start(traces, logs, &deliver, &ledger, clock, &exits_tx)?;
 
     // Step 4 and 5: communication server with the restored state, trace agent.
-    let state = State::load(args, &loaded, place);
+    let state = State::load(args, &loaded);
+    let ended_uncleanly = state.last_ended_uncleanly(place);
+    match plan::spool_folder(config, args) {
+        Some(folder) => {
+            deliver.keep_in(folder, plan::spool_limits(config, args), ended_uncleanly, &ledger, clock, &exits_tx)?;
+        }
+        None if ended_uncleanly => log::info!("{ENDED_UNCLEANLY}"),
+        None => (),
+    }
     let servers =
         Servers { config, place, memory, budget: &ingest, ledger: &ledger, clock, events: &events_tx, exits: &exits_tx };
     let communication = servers.communication(&deliver)?;
@@ -249,7 +258,7 @@ fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
 fn list_spool(args: &RunArgs, spool: SpoolArgs, env: &Env) -> Result<Exit, StartError> {
     let place = place(args, &AwsEnv::of(env));
     let config = config::load(args, env, place == Place::Lambda).config;
-    let folder = spool.folder.unwrap_or_else(|| config.run_path.join("spool"));
+    let folder = spool.folder.or_else(|| plan::spool_folder(&config, args)).unwrap_or_else(|| config.run_path.join("spool"));
     let form = if spool.json { commands::spool::Form::Json } else { commands::spool::Form::Text };
     let (segments, foreign) = list(&folder).map_err(|err| StartError::Spool(folder.display().to_string(), err))?;
     print(&commands::spool::describe(&segments, foreign, form, Clock::new().now().unix))
@@ -317,6 +326,12 @@ fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
         _ => (),
     }
     logger::announce(&format!("ledger: {snapshot}"));
+    let spooled: u64 = snapshot.rows.iter().map(|row| row.spool).sum();
+    if place == Place::Lambda && 0 < spooled {
+        log::warn!(
+            "{spooled} records stay in the spool; they go with the sandbox unless it is on a file system that outlives it"
+        );
+    }
     match stop {
         _ if place == Place::Lambda => Exit::Clean, // the platform would take anything else for a crash
         Stop::KeyAbsent => Exit::Config,

@@ -33,10 +33,14 @@ use crate::sources::trace_http;
 use crate::sources::trace_http::TraceHandler;
 use crate::spool::Body;
 use crate::spool::FlushUntil;
+use crate::spool::KINDS;
 use crate::spool::Kind;
 use crate::spool::Queue;
 use crate::spool::Room;
 use crate::spool::WhenFull;
+use crate::spool::disk::Limits;
+use crate::spool::keeper;
+use crate::spool::keeper::Keeper;
 use crate::startup::plan;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
@@ -45,6 +49,7 @@ use crate::sys::digest::sha256_hex;
 use crate::sys::gate::Gate;
 use crate::sys::inbox::Sender;
 use crate::sys::ledger::Ledger;
+use crate::sys::ledger::Reason;
 use crate::sys::memory::Budget;
 use crate::sys::net::Client;
 use crate::sys::net::Reuse;
@@ -57,7 +62,9 @@ use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use std::time::Instant;
 
 /// Queues and the threads that post what they hold, one for each endpoint.
@@ -66,6 +73,7 @@ pub struct Deliver {
     traces: Poster,
     stats: Poster,
     logs: Poster,
+    keeper: Option<Keeper>,
 }
 
 impl Deliver {
@@ -78,7 +86,7 @@ impl Deliver {
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Deliver, StartError> {
-        let room = Room::new(Memory::of(config.max_memory.0).spool);
+        let room = Room::new(Memory::of(config.max_memory.0).spool, plan::ages(config, args));
         let when_full = if args.events.is_some() { WhenFull::Wait } else { WhenFull::DropOldest };
         let mut random = Random::from_system();
         let mut poster = |name, base: String| {
@@ -96,7 +104,24 @@ impl Deliver {
             traces: poster("post-traces", base(&config.apm_dd_url, "trace.agent"))?,
             stats: poster("post-stats", base(&config.apm_dd_url, "trace.agent"))?,
             logs: poster("post-logs", base(&config.logs_dd_url, "http-intake.logs"))?,
+            keeper: None,
         })
+    }
+
+    /// Lets the queues move to `folder` what cannot leave now, and brings back what an earlier run left there.
+    pub fn keep_in(
+        &mut self,
+        folder: PathBuf,
+        limits: Limits,
+        ended_uncleanly: bool,
+        ledger: &Arc<Ledger>,
+        clock: Clock,
+        exits: &Sender<&'static str>,
+    ) -> Result<(), StartError> {
+        let queues = KINDS.map(|row| (row.kind, self.queue(row.kind)));
+        let settings = keeper::Settings { folder, limits, ended_uncleanly };
+        self.keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
+        Ok(())
     }
 
     /// The queue of the endpoint that takes bodies of this kind.
@@ -121,16 +146,29 @@ impl Deliver {
         }
     }
 
-    /// Posts what is left, all at the same time, until `by`.
+    /// Posts what is left, all at the same time, moves to disk what cannot be posted, and drops what is left then, until `by`.
     pub fn finish(self, clock: &Clock, by: Instant) {
-        for queue in self.queues() {
-            queue.close(by);
+        let queues = self.queues();
+        let for_disk = if self.keeper.is_some() { (clock.until(by) / 4).min(KEEPER_TIME) } else { Duration::ZERO };
+        let posted_by = by.checked_sub(for_disk).unwrap_or(by);
+        for queue in &queues {
+            queue.close(posted_by);
         }
         for poster in [self.logs, self.traces, self.stats] {
-            poster.finish(clock, by);
+            poster.finish(clock, posted_by);
+        }
+        if let Some(keeper) = self.keeper {
+            keeper.finish(by.max(clock.instant_in(KEEPER_TIME_MIN)));
+        }
+        for queue in queues {
+            queue.drop_rest(Reason::Shutdown);
         }
     }
 }
+
+/// What of the last moments is for moving bodies to disk: at most that, and at least that even if the posters took too long.
+const KEEPER_TIME: Duration = Duration::from_millis(500);
+const KEEPER_TIME_MIN: Duration = Duration::from_millis(50);
 
 /// A sandbox that was frozen finds its connections dead, so inside Lambda none is kept.
 fn intake(base: String, config: &Config, place: Place, key: &KeyHandle) -> Intake {
@@ -149,7 +187,7 @@ fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
             Kind::Logs => Format::Logs,
             Kind::Stats => Format::Stats,
         };
-        let gzipped = body.headers.iter().any(|(name, _)| *name == "Content-Encoding");
+        let gzipped = body.headers.iter().any(|(name, _)| name == "Content-Encoding");
         out.write(format, gzipped, &body.bytes)
     }))
 }

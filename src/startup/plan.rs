@@ -4,6 +4,8 @@
 use crate::config::AwsEnv;
 use crate::config::BaseUrl;
 use crate::config::Config;
+use crate::config::Fsync;
+use crate::config::RunArgs;
 use crate::config::Words;
 use crate::deliver::BackoffLimits;
 use crate::encode::logs as encode_logs;
@@ -31,11 +33,15 @@ use crate::process::traces::replace;
 use crate::process::traces::replace::Target;
 use crate::sources::http;
 use crate::sources::trace_http::TraceLimits;
+use crate::spool;
+use crate::spool::ages::Ages;
 use crate::sys::host;
+use crate::sys::ledger::Signal;
 use crate::sys::random::Random;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Where the agent runs.
@@ -319,6 +325,46 @@ pub fn intake(setting: Option<&BaseUrl>, site_host: &str) -> String {
     setting.cloned().unwrap_or_else(|| BaseUrl::of_host(site_host)).as_str().to_owned()
 }
 
+/// Folder of the spool; `None` for no spool. With local output there is none unless it is named: a demonstration leaves no traces.
+pub fn spool_folder(config: &Config, args: &RunArgs) -> Option<PathBuf> {
+    let folder = match &config.storage_path {
+        None if args.out.is_some() => return None,
+        None => config.run_path.join("spool"),
+        Some(path) => path.clone(),
+    };
+    (0 < config.storage_bytes_max.0).then_some(folder)
+}
+
+/// What may be in the spool. Its index is in memory: a 32nd of `max_memory`, which is 52,000 bodies by default.
+pub fn spool_limits(config: &Config, args: &RunArgs) -> spool::disk::Limits {
+    spool::disk::Limits {
+        bytes_max: config.storage_bytes_max.0 as u64,
+        disk_ratio: config.storage_disk_ratio.0,
+        entries_max: config.max_memory.0.max(MEMORY_MIN) / 32 / spool::disk::ENTRY_BYTES,
+        ages: ages(config, args),
+        fsync: match config.storage_fsync {
+            Fsync::Never => spool::disk::Fsync::Never,
+            Fsync::Rotate => spool::disk::Fsync::Rotate,
+            Fsync::Always => spool::disk::Fsync::Always,
+        },
+    }
+}
+
+/// How old records may become: as the intake takes them. Local output takes all.
+pub fn ages(config: &Config, args: &RunArgs) -> Ages {
+    if args.out.is_some() {
+        return Ages::none();
+    }
+    let traces = config.age_max_traces.unwrap_or(Duration::MAX);
+    Ages::all(Duration::from_secs(u64::from(config.storage_days_max) * 86_400))
+        .with(Signal::Metrics, config.age_max_metrics)
+        .with(Signal::Checks, config.age_max_metrics)
+        .with(Signal::Logs, config.age_max_logs)
+        .with(Signal::Events, config.age_max_events)
+        .with(Signal::Traces, traces)
+        .with(Signal::Stats, traces)
+}
+
 /// Pauses after failures.
 pub fn backoff(config: &Config) -> BackoffLimits {
     BackoffLimits { base: config.backoff_base, max: config.backoff_max.max(config.backoff_base) }
@@ -366,7 +412,6 @@ pub fn bind_address(text: &str) -> Result<IpAddr, StartError> {
 mod tests {
     use super::*;
     use crate::config;
-    use crate::config::RunArgs;
 
     #[test]
     fn shares_leave_room_for_what_is_being_worked_on() {
