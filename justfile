@@ -21,7 +21,7 @@ test:
 
 # Every position and many seeds where the tests take a sample
 soak:
-    SOAK=1 cargo test --release --test spool_files
+    SOAK=1 cargo test --test spool_files
 
 # Real tracers send to the release binary, a fake intake compares
 e2e: release

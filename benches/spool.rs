@@ -10,7 +10,7 @@ use mote::spool::segment::Lane;
 use mote::sys::clock::Clock;
 use mote::sys::ledger::{Ledger, Signal};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const BODIES: usize = 1_000;
 const BODY_BYTES: usize = 2 * 1024;
@@ -25,7 +25,7 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-fn open(folder: &PathBuf, fsync: Fsync) -> Disk {
+fn open(folder: &Path, fsync: Fsync) -> Disk {
     let limits = Limits { bytes_max: 64 << 20, disk_ratio: 1.0, entries_max: 100_000, ages: Ages::none(), fsync };
     let value = |_: Lane| Some(0);
     Disk::open(folder, limits, value, &Ledger::new(), Clock::new().now()).expect("the target folder can be written").0

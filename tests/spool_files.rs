@@ -115,7 +115,10 @@ impl Rig {
     }
 }
 
-fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+/// Names and contents.
+type Files = Vec<(String, Vec<u8>)>;
+
+fn files(folder: &Path) -> Files {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap())
@@ -383,7 +386,7 @@ fn fsync_changes_nothing_but_time() {
 }
 
 /// A spool with several segments, some records settled; and its bodies.
-fn sample(name: &str) -> (PathBuf, Vec<(String, Vec<u8>)>, Vec<Vec<u8>>) {
+fn sample(name: &str) -> (PathBuf, Files, Vec<Vec<u8>>) {
     let folder = folder(name);
     let mut rig = Rig::open(&folder, Limits { bytes_max: 300_000, ..limits() }, 0);
     for index in 0..4_u8 {

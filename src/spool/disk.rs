@@ -230,7 +230,7 @@ impl Disk {
     /// How many records of these kinds wait to be taken.
     pub fn waiting(&self, kinds: &[u8]) -> usize {
         let of_kinds = self.segments.iter().filter(|segment| kinds.contains(&segment.lane.kind));
-        of_kinds.flat_map(|segment| &segment.entries).filter(|entry| !entry.taken).count()
+        of_kinds.map(Segment::waiting).sum()
     }
 
     /// Writes a body. What had to go for it is booked.
@@ -380,15 +380,12 @@ impl Disk {
 
     /// The newest record of `kind` that nobody has taken; it is taken now.
     pub fn take_newest(&mut self, kind: u8) -> Option<(Ticket, Entry)> {
-        let segments = self.segments.iter_mut().rev().filter(|segment| segment.lane.kind == kind);
-        for segment in segments {
-            let number = segment.number;
-            if let Some(entry) = segment.entries.iter_mut().rev().find(|entry| !entry.taken) {
-                entry.taken = true;
-                return Some((Ticket { segment: number, offset: entry.offset }, *entry));
-            }
-        }
-        None
+        let mut segments = self.segments.iter_mut().rev().filter(|segment| segment.lane.kind == kind);
+        let segment = segments.find(|segment| 0 < segment.waiting())?;
+        let at = segment.entries.iter().rposition(|entry| !entry.taken)?;
+        segment.set_taken(at, true);
+        let entry = segment.entries[at];
+        Some((Ticket { segment: segment.number, offset: entry.offset }, entry))
     }
 
     /// Reads a record that was taken. One that cannot be read any more is lost, booked, and `None`.
@@ -398,7 +395,7 @@ impl Disk {
             Ok(found) => Ok(Some(found)),
             Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
                 log::warn!("spool: a record of {} is damaged or gone", segment::file_name(ticket.segment));
-                self.segments[index].entries[at].taken = false;
+                self.segments[index].set_taken(at, false);
                 if err.kind() == io::ErrorKind::NotFound {
                     self.lose(index, Reason::SpoolDamaged); // the whole file is gone
                 } else {
@@ -409,7 +406,7 @@ impl Disk {
                 Ok(None)
             }
             Err(err) => {
-                self.segments[index].entries[at].taken = false;
+                self.segments[index].set_taken(at, false);
                 Err(err)
             }
         }
@@ -419,7 +416,7 @@ impl Disk {
     pub fn settle(&mut self, ticket: Ticket) {
         let Some((index, at)) = self.find(ticket) else { return };
         let segment = &mut self.segments[index];
-        segment.entries.remove(at);
+        segment.forget(at);
         if segment.entries.is_empty() {
             return self.remove(index);
         }
@@ -429,9 +426,9 @@ impl Disk {
     /// A record that was taken waits again. `false` when it is on disk no more.
     pub fn give_back(&mut self, ticket: Ticket, attempts: u32) -> bool {
         let Some((index, at)) = self.find(ticket) else { return false };
-        let entry = &mut self.segments[index].entries[at];
-        entry.taken = false;
-        entry.attempts = u8::try_from(attempts).unwrap_or(u8::MAX);
+        let segment = &mut self.segments[index];
+        segment.set_taken(at, false);
+        segment.entries[at].attempts = u8::try_from(attempts).unwrap_or(u8::MAX);
         true
     }
 

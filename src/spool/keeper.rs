@@ -152,6 +152,9 @@ impl Keeping {
     fn turn(&mut self, now: Now) -> Option<Duration> {
         self.work(now, false);
         let next_try = self.trouble.map(|(at, _)| at.saturating_sub(now.uptime)).filter(|_| self.has_to_spill(false));
+        if self.lines.iter().any(|line| line.queue.wants_stored()) {
+            return Some(RETRY_MIN); // there was no room in memory, or the record cannot be read now
+        }
         next_try.or(self.disk.as_ref().filter(|disk| 0 < disk.bytes()).map(|_| EXPIRE_EVERY))
     }
 

@@ -91,6 +91,8 @@ pub struct Segment {
     pub lane: Lane,
     /// Records that are still to be delivered, in the order of the file.
     pub entries: Vec<Entry>,
+    /// How many of them somebody tries to deliver.
+    taken: usize,
     /// Bytes of the file.
     pub bytes: u64,
     /// Bytes of the file of marks.
@@ -185,7 +187,7 @@ fn read_marks(folder: &Path, number: u32) -> Vec<u32> {
 impl Segment {
     /// A file that is not there yet.
     pub fn new(number: u32, lane: Lane) -> Segment {
-        Segment { number, lane, entries: Vec::new(), bytes: 0, marks_bytes: 0, closed: false }
+        Segment { number, lane, entries: Vec::new(), taken: 0, bytes: 0, marks_bytes: 0, closed: false }
     }
 
     /// Reads what an earlier run left. `knows` says which lanes there are. `None` for a file that belongs to a version to come.
@@ -214,6 +216,24 @@ impl Segment {
         segment.closed = tail.is_some() || first;
         segment.marks_bytes = std::fs::metadata(marks_path(folder, number)).map_or(0, |meta| meta.len());
         Ok(Some((segment, tail)))
+    }
+
+    /// Somebody tries to deliver the record at this place of the index, or does no more.
+    pub fn set_taken(&mut self, at: usize, taken: bool) {
+        let entry = &mut self.entries[at];
+        self.taken = self.taken + usize::from(taken) - usize::from(entry.taken);
+        entry.taken = taken;
+    }
+
+    /// Takes a record out of the index.
+    pub fn forget(&mut self, at: usize) {
+        self.set_taken(at, false);
+        self.entries.remove(at);
+    }
+
+    /// How many records wait for somebody to try.
+    pub fn waiting(&self) -> usize {
+        self.entries.len() - self.taken
     }
 
     /// All bytes it takes on disk.
