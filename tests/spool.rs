@@ -100,7 +100,7 @@ fn an_outage_and_a_restart_later_everything_is_delivered_once() {
     assert!(finished.says("the spool restored") && !finished.says("uncleanly"), "{finished:#?}");
     assert_eq!((lines, spans), (LINES.map(str::to_owned).to_vec(), 3));
     assert_eq!((finished.ledger().of("traces", "restored"), finished.ledger().of("logs", "restored")), (3, 3));
-    assert_eq!(segments(&run), [PathBuf::new(); 0]);
+    assert_eq!(segments(&run).len(), 0);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn an_intake_that_comes_back_gets_everything_once_without_a_restart() {
     let finished = agent.stop_and_finish();
     finished.assert_clean();
     assert_eq!((finished.ledger().of("logs", "sent"), finished.ledger().of("logs", "restored")), (3, 0));
-    assert_eq!(segments(&run), [PathBuf::new(); 0]);
+    assert_eq!(segments(&run).len(), 0);
 }
 
 #[test]
@@ -248,6 +248,7 @@ fn local_output_has_no_spool_unless_it_is_named() {
 
 /// The program under another command, to its end.
 fn list(args: &[&str]) -> (Option<i32>, String) {
+    #[expect(clippy::disallowed_methods, reason = "tests run under an emulator if it says so")]
     let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_mote")]);
     let output = Command::new(words.next().unwrap()).args(words).arg("spool").args(args).env_clear().output().unwrap();

@@ -149,7 +149,9 @@ pub fn segment_numbers(folder: &Path) -> io::Result<(Vec<u32>, u64)> {
 /// Makes the folder and keeps other agents out of it.
 fn lock(folder: &Path) -> io::Result<File> {
     files::make_private_folder(folder)?;
-    let lock = files::append_private(&folder.join(LOCK), Presence::Either)?;
+    let path = folder.join(LOCK);
+    files::append_private(&path, Presence::Either)?;
+    let lock = File::open(path)?; // open for reading only, so that the file system can be made read-only meanwhile
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(io::Error::other("another agent uses it")),

@@ -10,11 +10,12 @@ import self_test
 from agent import Setup
 from case_lambda import lambda_run
 from case_ledger import ledger
+from case_spool import spool_disk
 from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
 from checks import Failed
 
-CASES = [python_tracer, node_tracer, stdin_run, lambda_run, ledger]
+CASES = [python_tracer, node_tracer, stdin_run, lambda_run, ledger, spool_disk]
 
 
 def main(arguments):
