@@ -170,6 +170,20 @@ fn a_folder_that_cannot_be_is_one_warning_and_memory_only() {
 }
 
 #[test]
+fn a_disk_that_others_have_filled_is_told_once_and_left_alone() {
+    let run = folder("spool-ratio");
+    let (mut agent, ports) = start(&run, &dead_url(), &[("DD_FORWARDER_STORAGE_MAX_DISK_RATIO", "0")]);
+    send_line(ports, "line 1");
+    agent.line_with("spool: no room in");
+    send_line(ports, "line 2");
+    agent.wait_for("logs", "memory", 2);
+    agent.send(Signal::KILL);
+    let finished = agent.finish();
+    assert_eq!(finished.lines().filter(|line| line.contains("spool: no room in")).count(), 1, "{finished:#?}");
+    assert_eq!(segments(&run).len(), 0);
+}
+
+#[test]
 fn a_spool_that_is_full_gives_up_the_oldest_counted() {
     let run = folder("spool-full");
     let (mut agent, ports) = start(&run, &dead_url(), &[("DD_FORWARDER_STORAGE_MAX_SIZE_IN_BYTES", "40000")]);
@@ -237,6 +251,7 @@ fn local_output_has_no_spool_unless_it_is_named() {
     let mut env = settings();
     env.push(("DD_RUN_PATH", run.to_str().unwrap().to_owned()));
     env.push(("DD_FORWARDER_STORAGE_MAX_SIZE_IN_BYTES", "1MiB".to_owned()));
+    env.push(("DD_FORWARDER_STORAGE_MAX_DISK_RATIO", "1".to_owned()));
     let without = Agent::start(&["--out", "-", "--events", "-"], &env);
     let finished = without.end_and_finish();
     assert!(!finished.stdout.contains("line 1"), "{finished:#?}");

@@ -116,6 +116,8 @@ struct Keeping {
     is_first_turn: bool,
     /// The disk does not work; it is tried again then, after such a pause.
     trouble: Option<(Duration, Duration)>,
+    /// It was told that there is no room.
+    is_full: bool,
     expire_at: Duration,
 }
 
@@ -130,7 +132,7 @@ impl Keeping {
         }
         let ledger = Arc::clone(ledger);
         let expire_at = Duration::ZERO;
-        Keeping { settings, lines, ledger, clock, disk: None, is_first_turn: true, trouble: None, expire_at }
+        Keeping { settings, lines, ledger, clock, disk: None, is_first_turn: true, trouble: None, is_full: false, expire_at }
     }
 
     fn run(&mut self, rings: &Receiver<Ring>) {
@@ -222,6 +224,7 @@ impl Keeping {
         if self.trouble.take().is_some() {
             log::info!("spool: {} works again", self.settings.folder.display());
         }
+        self.is_full = false;
         self.lines.iter().for_each(|line| line.queue.room.is_kept.store(true, Relaxed));
     }
 
@@ -257,6 +260,10 @@ impl Keeping {
                 Err(KeepError::Full) => {
                     queue.unspill(body);
                     queue.room.is_kept.store(false, Relaxed); // a full queue need not hope
+                    if !std::mem::replace(&mut self.is_full, true) {
+                        let folder = self.settings.folder.display();
+                        log::warn!("spool: no room in {folder}, whose disk or limit is full; what comes waits in memory only");
+                    }
                     break;
                 }
                 Err(KeepError::Io(err)) => {
