@@ -49,7 +49,7 @@ const JSON: &str = r#"[[{"service":"a","name":"b","resource":"c\u00e9\n","trace_
 
 fn formats() -> Vec<Format> {
     let v04 = ["traces_v04/two_spans.bin", "traces_v04/quirks.bin"];
-    let (json, flat) = (JSON.as_bytes().to_vec(), JSON[1..JSON.len() - 1].as_bytes().to_vec());
+    let (json, flat) = (JSON.as_bytes().to_vec(), JSON.as_bytes()[1..JSON.len() - 1].to_vec());
     vec![
         trace_format("v0.4", |request, allowance| read_as(Decoder::V04, request, allowance), &v04),
         trace_format("v0.5", |request, allowance| read_as(Decoder::V05, request, allowance), &["traces_v05/two_spans.bin"]),

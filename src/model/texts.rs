@@ -98,6 +98,8 @@ impl Texts {
             return Text::of_request(range);
         }
         let start = self.made.len();
+        // All of it at once: piece by piece the buffer would double more often than `made_growth` tells.
+        self.made.reserve(3 * bytes.len());
         for chunk in bytes.utf8_chunks() {
             self.made.extend_from_slice(chunk.valid().as_bytes());
             for _ in chunk.invalid() {
@@ -218,6 +220,19 @@ mod tests {
         let (key, repaired) = (texts.borrow_from(&request, 0..3), texts.borrow_from(&request, 4..5));
         texts.attach(request);
         assert!(texts.is(key, "key") && texts.is(repaired, "\u{fffd}") && !texts.same(key, repaired));
+    }
+
+    #[test]
+    fn a_repair_takes_no_more_memory_than_was_foretold() {
+        let request = b"ab\xff".repeat(20);
+        for len in 3..request.len() {
+            let mut texts = Texts::default();
+            for _ in 0..3 {
+                let most = texts.capacity() + texts.made_growth(3 * len);
+                texts.borrow_from(&request, 0..len);
+                assert!(texts.capacity() <= most, "{} and not {most} for {len}", texts.capacity());
+            }
+        }
     }
 
     #[test]

@@ -53,9 +53,9 @@ pub enum Place {
     Lambda,
 }
 
-/// How `max_memory` is shared out, in parts of 32: eight for requests and datagrams, eight for what requests decode to, six for bodies that
-/// wait to leave, two for open buckets of statistics, three for contexts of metrics, and five for what is being worked on, which is one body
-/// a signal and its compressor.
+/// How `max_memory` is shared out, in parts of 32: eight for requests and datagrams, seven for what requests decode to, five for bodies that
+/// wait to leave, two for open buckets of statistics, five for contexts of metrics (of 32 MiB some 7,000 with seven tags), and five for what
+/// is being worked on, which is one body a signal and its compressor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Requests until they are encoded.
@@ -91,13 +91,13 @@ impl Memory {
         let parts = |count: usize| max_memory.max(MEMORY_MIN) / 32 * count;
         Memory {
             ingest: parts(8),
-            decoded: parts(8),
-            spool: parts(6),
+            decoded: parts(7),
+            spool: parts(5),
             request: parts(6).min(REQUEST_BYTES_MAX),
             profile: parts(6).min(PROFILE_BYTES_MAX),
-            body: parts(6).min(encode_logs::BODY_BYTES_MAX),
+            body: parts(5).min(encode_logs::BODY_BYTES_MAX),
             stats: parts(2),
-            metrics: parts(3),
+            metrics: parts(5),
         }
     }
 

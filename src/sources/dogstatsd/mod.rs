@@ -8,11 +8,14 @@
 pub mod datagrams;
 pub mod stream;
 
+use crate::decode::dogstatsd;
+use crate::decode::dogstatsd::Tally;
 use crate::model::metrics_item::Datagrams;
 use crate::model::metrics_item::MetricsItem;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Inbox;
 use crate::sys::inbox::Parcel;
+use crate::sys::ledger::Claim;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
@@ -73,9 +76,20 @@ impl Outlet {
         }
         let claim = self.ledger.accept(Signal::Metrics, batch.len() as u64);
         let by = self.clock.instant_in(PATIENCE);
-        let Some(permit) = self.budget.reserve(memory_bytes(&batch), by) else { return claim.drop_all(Reason::InboxFull) };
-        if let Err(back) = self.inbox.put(Parcel { item: MetricsItem::Datagrams(batch), claim, permit }, by) {
-            back.claim.drop_all(Reason::InboxFull);
+        let Some(permit) = self.budget.reserve(memory_bytes(&batch), by) else { return self.lose(&batch, claim) };
+        if let Err(back) = self.inbox.put(Parcel { item: MetricsItem::Datagrams(batch), claim, permit }, by)
+            && let MetricsItem::Datagrams(batch) = back.item
+        {
+            self.lose(&batch, back.claim);
+        }
+    }
+
+    /// Counts what was in `batch` as lost, in place of the datagrams that it was counted in as.
+    fn lose(&self, batch: &Datagrams, claim: Claim) {
+        let Tally { metrics, events, checks } = dogstatsd::tally(batch);
+        claim.refuse();
+        for (signal, records) in [(Signal::Metrics, metrics), (Signal::Events, events), (Signal::Checks, checks)] {
+            self.ledger.accept(signal, records).drop_all(Reason::InboxFull);
         }
     }
 }
