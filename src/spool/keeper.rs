@@ -33,6 +33,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
@@ -69,6 +70,7 @@ pub struct Settings {
 pub struct Keeper {
     worker: Worker<()>,
     bell: Sender<Ring>,
+    bytes: Arc<AtomicU64>,
 }
 
 impl Keeper {
@@ -83,8 +85,14 @@ impl Keeper {
         let (bell, rings) = channel(2);
         let mut keeping = Keeping::new(settings, queues, ledger, clock);
         keeping.lines.iter().for_each(|line| line.queue.attach(bell.clone()));
+        let bytes = Arc::clone(&keeping.bytes);
         let worker = Worker::spawn("spool", exits, move || keeping.run(&rings))?;
-        Ok(Keeper { worker, bell })
+        Ok(Keeper { worker, bell, bytes })
+    }
+
+    /// Bytes of all the spool's files, counted whenever the thread has worked.
+    pub fn bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bytes)
     }
 
     /// Moves what is left in the queues to disk, until `by` at most. The posters must have ended.
@@ -119,6 +127,8 @@ struct Keeping {
     /// It was told that there is no room.
     is_full: bool,
     expire_at: Duration,
+    /// For others to read.
+    bytes: Arc<AtomicU64>,
 }
 
 impl Keeping {
@@ -131,8 +141,18 @@ impl Keeping {
             }
         }
         let ledger = Arc::clone(ledger);
-        let expire_at = Duration::ZERO;
-        Keeping { settings, lines, ledger, clock, disk: None, is_first_turn: true, trouble: None, is_full: false, expire_at }
+        Keeping {
+            settings,
+            lines,
+            ledger,
+            clock,
+            disk: None,
+            is_first_turn: true,
+            trouble: None,
+            is_full: false,
+            expire_at: Duration::ZERO,
+            bytes: Arc::default(),
+        }
     }
 
     fn run(&mut self, rings: &Receiver<Ring>) {
@@ -198,6 +218,7 @@ impl Keeping {
             }
             line.queue.set_stored(stored);
         }
+        self.bytes.store(self.disk.as_ref().map_or(0, Disk::bytes), Relaxed);
     }
 
     fn has_to_spill(&self, all: bool) -> bool {
@@ -498,6 +519,7 @@ mod tests {
         rig.queue.failing();
         rig.turn();
         let written = fs::metadata(rig.folder.join("spool-00000001.seg")).unwrap().len();
+        assert_eq!(rig.keeping.bytes.load(Relaxed), written);
         let mut body = rig.take().unwrap();
         rig.check("memory=1 spool=0");
         body.attempts += 1;

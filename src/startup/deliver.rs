@@ -37,6 +37,7 @@ use crate::sys::net::Reuse;
 use crate::sys::random::Random;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -99,6 +100,11 @@ impl Deliver {
         let settings = keeper::Settings { folder, limits, ended_uncleanly };
         self.keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
         Ok(())
+    }
+
+    /// Bytes of the spool on disk; `None` when there is none.
+    pub fn spool_bytes(&self) -> Option<Arc<AtomicU64>> {
+        self.keeper.as_ref().map(Keeper::bytes)
     }
 
     /// The queue of the endpoint that takes bodies of this kind.
