@@ -592,6 +592,22 @@ mod tests {
     }
 
     #[test]
+    fn what_carries_an_application_key_is_never_written() {
+        let mut rig = rig("secret");
+        let headers = vec![("dd-application-key".to_owned(), "secret".to_owned())];
+        let claim = rig.ledger.accept(Signal::Proxied, 1);
+        rig.queue.push(Body::passed_on(Kind::Proxied, "http://elsewhere/".to_owned(), headers, b"x".to_vec(), claim));
+        rig.queue.failing();
+        assert_eq!(rig.keeping.turn(rig.keeping.clock.now()), None, "there is nothing to do");
+        assert!(!rig.folder.exists());
+        rig.push(Kind::Logs, "l1");
+        rig.keeping.finish(rig.keeping.clock.now());
+        rig.check("proxied accepted=1 restored=0 sent=0 memory=1 spool=0");
+        rig.check("logs accepted=1 restored=0 sent=0 memory=0 spool=1");
+        rig.queue.drop_rest(Reason::Shutdown);
+    }
+
+    #[test]
     fn fresh_bodies_go_first_and_old_ones_in_between() {
         let mut rig = rig("between");
         for body in ["o1", "o2"] {

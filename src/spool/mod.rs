@@ -105,6 +105,9 @@ pub fn kind_of(code: u8) -> Option<&'static KindRow> {
     KINDS.iter().find(|row| row.code == code)
 }
 
+/// The header of a body whose value is a secret, an application key. The API key is no header of a body.
+const SECRET_HEADER: &str = "DD-APPLICATION-KEY";
+
 /// One encoded body, ready to be posted.
 #[derive(Debug)]
 pub struct Body {
@@ -139,6 +142,11 @@ impl Body {
     pub fn passed_on(kind: Kind, address: String, headers: Vec<(String, String)>, bytes: Vec<u8>, claim: Claim) -> Body {
         let headers = headers.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect();
         Body { address: Some(address), headers, ..Body::new(kind, bytes, Vec::new(), claim) }
+    }
+
+    /// Whether it may be written to disk: a secret may not.
+    fn may_be_stored(&self) -> bool {
+        !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(SECRET_HEADER))
     }
 }
 

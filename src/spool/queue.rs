@@ -394,14 +394,17 @@ impl Queue {
         let state = self.lock();
         let is_due = all || state.failing || self.room.is_tight();
         let slot_is_due = state.restored.is_some() && (all || (state.failing && state.paused));
-        slot_is_due || (is_due && !state.waiting.is_empty())
+        slot_is_due || (is_due && state.waiting.iter().any(Body::may_be_stored))
     }
 
     /// The next body that moves to disk; its bytes count here until [`Queue::spilled`].
     pub(super) fn next_to_spill(&self) -> Option<Body> {
         let mut state = self.lock();
         let slot_is_due = !state.failing || state.paused || state.closed_by.is_some();
-        state.restored.take_if(|_| slot_is_due).or_else(|| state.waiting.pop_front())
+        state.restored.take_if(|_| slot_is_due).or_else(|| {
+            let oldest = state.waiting.iter().position(Body::may_be_stored)?;
+            state.waiting.remove(oldest)
+        })
     }
 
     /// A body could not be moved and stays here.
