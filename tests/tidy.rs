@@ -57,7 +57,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("signal_hook", &["sys/signals.rs"]),
     ("ureq", &["sys/net.rs"]),
     ("ring", &["sys/digest.rs"]),
-    ("rustix", &["sys/datagrams.rs"]),
+    ("rustix", &["sys/datagrams.rs", "sys/files.rs"]),
     ("crossbeam", &["sys/inbox.rs", "main_loop.rs"]),
     ("tiny_http", &["sources/http/"]),
     ("httparse", &["sources/http/"]),

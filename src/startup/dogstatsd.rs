@@ -100,12 +100,11 @@ fn mapper(profiles: &MapperProfiles, refused: &mut Vec<String>) -> Mapper {
 }
 
 fn rule_text(mapping: &Mapping) -> RuleText {
-    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     RuleText {
         pattern: mapping.r#match.clone(),
         is_regex: mapping.match_type == "regex",
         name: mapping.name.clone(),
-        tags: mapping.tags.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+        tags: mapping.tag_texts(),
     }
 }
 
