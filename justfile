@@ -19,6 +19,10 @@ lint:
 test:
     cargo test
 
+# Every position and many seeds where the tests take a sample
+soak:
+    SOAK=1 cargo test --test spool_files
+
 # Real tracers send to the release binary, a fake intake compares
 e2e: release
     tests/e2e/run target/release/mote

@@ -10,6 +10,7 @@ use mote::pipeline::Stage;
 use mote::pipeline::metrics::{MetricsStage, Queues, Settings};
 use mote::process::metrics as rules;
 use mote::process::metrics::{Aggregator, Close, Moment};
+use mote::spool::ages::Ages;
 use mote::spool::{Queue, Room, WhenFull};
 use mote::sys::clock::{Clock, Now};
 use mote::sys::inbox::Parcel;
@@ -128,7 +129,7 @@ fn moment(seconds: u64) -> Moment {
 
 fn stage() -> (MetricsStage, Arc<Ledger>, Budget) {
     let clock = Clock::new();
-    let queue = || Queue::new(Room::new(64 << 20), WhenFull::DropOldest, clock);
+    let queue = || Queue::new(Room::new(64 << 20, Ages::none()), WhenFull::DropOldest, clock);
     let queues = Queues { series: queue(), sketches: queue(), events: queue(), checks: queue() };
     let settings = Settings { rules: rules(), body_bytes_max: 5 << 20, compression_level: 1, origin: None };
     let ledger = Ledger::new();

@@ -48,6 +48,8 @@ pub enum StartError {
     Events(String, io::Error),
     /// The folder for local output cannot be made.
     Out(String, io::Error),
+    /// The spool's folder cannot be listed.
+    Spool(String, io::Error),
     /// No source gives an API key.
     NoKey,
     /// A listener's address cannot be had.
@@ -78,7 +80,7 @@ impl StartError {
         match self {
             StartError::Args(_) => Exit::Usage,
             StartError::Events(..) | StartError::Out(..) | StartError::NoKey | StartError::Address(_) => Exit::Config,
-            StartError::CheckFailed | StartError::KeyRefused => Exit::Config,
+            StartError::Spool(..) | StartError::CheckFailed | StartError::KeyRefused => Exit::Config,
             StartError::Listen(..) | StartError::Register(_) | StartError::Ask(..) | StartError::KeyUnknown => {
                 Exit::Unavailable
             }
@@ -93,6 +95,7 @@ impl fmt::Display for StartError {
             StartError::Args(err) => write!(f, "{err}"),
             StartError::Events(path, _) => write!(f, "cannot read events from {path}"),
             StartError::Out(path, _) => write!(f, "cannot write to {path}"),
+            StartError::Spool(path, _) => write!(f, "cannot list the spool in {path}"),
             StartError::NoKey => write!(f, "no API key: set DD_API_KEY or another of its sources, or use --out"),
             StartError::Listen(what, address, _) => write!(f, "the {what} cannot listen on {address}"),
             StartError::Address(text) => write!(f, "`{text}` is no address to listen on"),
@@ -112,6 +115,7 @@ impl Error for StartError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             StartError::Events(_, err) | StartError::Out(_, err) | StartError::Listen(.., err) => Some(err),
+            StartError::Spool(_, err) => Some(err),
             StartError::System(err) | StartError::Print(err) => Some(err),
             StartError::Register(err) => Some(err),
             StartError::Ask(_, err) => Some(err),

@@ -2,3 +2,4 @@
 
 pub mod check;
 pub mod dogstatsd_stats;
+pub mod spool;

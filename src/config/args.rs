@@ -15,6 +15,8 @@ pub enum Command {
     Check(RunArgs),
     /// Ask a running agent for its contexts of metrics; as JSON or not.
     DogstatsdStats(RunArgs, bool),
+    /// List what waits in the spool.
+    Spool(RunArgs, SpoolArgs),
     /// Print the version.
     Version,
     /// Print how to use a command.
@@ -32,6 +34,8 @@ pub enum Topic {
     Check,
     /// `mote dogstatsd-stats`
     DogstatsdStats,
+    /// `mote spool`
+    Spool,
     /// `mote version`
     Version,
 }
@@ -49,6 +53,15 @@ pub struct RunArgs {
     pub log_level: Option<String>,
     /// `--key`, of `check`
     pub key: bool,
+}
+
+/// What is `spool`'s own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpoolArgs {
+    /// `DIR`, in place of the configured folder.
+    pub folder: Option<PathBuf>,
+    /// `--json`
+    pub json: bool,
 }
 
 /// Where invocation events are read from.
@@ -88,7 +101,7 @@ impl fmt::Display for ArgsError {
 
 impl std::error::Error for ArgsError {}
 
-const COMMANDS: [&str; 4] = ["run", "check", "dogstatsd-stats", "version"];
+const COMMANDS: [&str; 5] = ["run", "check", "dogstatsd-stats", "spool", "version"];
 const ASK_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
 const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
 const CHECK_FLAGS: [&str; 6] = ["--config", "--events", "--key", "--out", "--log-level", "--help"];
@@ -99,10 +112,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     let mut parser = Parser::from_args(args);
     let mut topic = None;
     let mut run = RunArgs::default();
-    let mut json = false;
+    let (mut folder, mut json) = (None, false);
     while let Some(arg) = parser.next().map_err(unfit)? {
         match arg {
             Arg::Value(word) if topic.is_none() => topic = Some(command(&word)?),
+            Arg::Value(word) if topic == Some(Topic::Spool) && folder.is_none() => folder = Some(word.into()),
             Arg::Value(word) => return Err(unknown("argument", &word.to_string_lossy(), &[])),
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(topic.unwrap_or(Topic::Program))),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
@@ -121,19 +135,20 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     Ok(match topic.unwrap_or(Topic::Run) {
         Topic::Check => Command::Check(run),
         Topic::DogstatsdStats => Command::DogstatsdStats(run, json),
+        Topic::Spool => Command::Spool(run, SpoolArgs { folder, json }),
         Topic::Version => Command::Version,
         Topic::Run | Topic::Program => Command::Run(run),
     })
 }
 
 fn takes_flags(topic: Option<Topic>) -> bool {
-    !matches!(topic, Some(Topic::Version | Topic::DogstatsdStats))
+    !matches!(topic, Some(Topic::Version | Topic::DogstatsdStats | Topic::Spool))
 }
 
 fn flags(topic: Option<Topic>) -> &'static [&'static str] {
     match topic {
         Some(Topic::Version) => &FLAGS[FLAGS.len() - 1..],
-        Some(Topic::DogstatsdStats) => &ASK_FLAGS,
+        Some(Topic::DogstatsdStats | Topic::Spool) => &ASK_FLAGS,
         Some(Topic::Check) => &CHECK_FLAGS,
         _ => &FLAGS,
     }
@@ -144,6 +159,7 @@ fn command(word: &OsString) -> Result<Topic, ArgsError> {
         Some("run") => Ok(Topic::Run),
         Some("check") => Ok(Topic::Check),
         Some("dogstatsd-stats") => Ok(Topic::DogstatsdStats),
+        Some("spool") => Ok(Topic::Spool),
         Some("version") => Ok(Topic::Version),
         _ => Err(unknown("command", &word.to_string_lossy(), &COMMANDS)),
     }
@@ -201,6 +217,7 @@ pub fn help(topic: Topic) -> &'static str {
         Topic::Run => RUN_HELP,
         Topic::Check => CHECK_HELP,
         Topic::DogstatsdStats => DOGSTATSD_STATS_HELP,
+        Topic::Spool => SPOOL_HELP,
         Topic::Version => VERSION_HELP,
     }
 }
@@ -214,6 +231,7 @@ commands:
   run               run the agent (the default)
   check             print each setting in force, where it came from, and every warning
   dogstatsd-stats   print which metrics a running agent has seen, most frequent first
+  spool             list what waits on disk to be sent
   version           print the version
 
 mote COMMAND --help tells more.
@@ -254,6 +272,13 @@ usage: mote dogstatsd-stats [--config FILE] [--json]
 
 Asks the agent that runs with these settings, by its control socket, which metrics with which tags it has seen.
 Exit code 0, or 69 when no agent answers.
+";
+
+const SPOOL_HELP: &str = "\
+usage: mote spool [DIR] [--json] [--config FILE]
+
+Lists the segments of the spool in DIR, or in the folder of the settings, with their records: offset, kind, number of
+records, size, attempts, age, and what is damaged. Reads only; the agent may run. --json prints one object a segment.
 ";
 
 const VERSION_HELP: &str = "\
@@ -299,6 +324,16 @@ mod tests {
         check("check -h", Ok(Command::Help(Topic::Check)));
         check("version --help", Ok(Command::Help(Topic::Version)));
         check("version", Ok(Command::Version));
+        check("spool -h", Ok(Command::Help(Topic::Spool)));
+    }
+
+    #[test]
+    fn spool_takes_a_folder_and_a_form() {
+        let args = SpoolArgs { folder: Some("dir".into()), json: true };
+        check("spool dir --json", Ok(Command::Spool(RunArgs::default(), args)));
+        check("spool dir other", Err("unknown argument `other`; see mote --help"));
+        check("spool --jsn", Err("unknown flag `--jsn`; did you mean --json?"));
+        check("run --json", Err("unknown flag `--json`; did you mean --out?"));
     }
 
     #[test]

@@ -169,6 +169,14 @@ pub struct Mapping {
     pub tags: Map<String, serde_json::Value>,
 }
 
+impl Mapping {
+    /// The further tags as key and text; what is no text is written as JSON.
+    pub fn tag_texts(&self) -> Vec<(String, String)> {
+        let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        self.tags.iter().map(|(key, value)| (key.clone(), text(value))).collect()
+    }
+}
+
 impl Value for MapperProfiles {
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         let profiles: Option<MapperProfiles> = match raw {
@@ -259,6 +267,9 @@ mod tests {
             Raw::Map(vec![entry("name", text("n")), entry("prefix", text("a.")), entry("mappings", Raw::List(vec![rule]))]);
         let read = MapperProfiles::parse(&Raw::List(vec![profile])).unwrap();
         assert_eq!((read.0[0].mappings[0].match_type.as_str(), &read.0[0].mappings[0].tags["b"]), ("regex", &"$1".into()));
+        let odd = r#"[{"name": "n", "prefix": "a", "mappings": [{"match": "a", "name": "b", "tags": {"c": "d", "e": 1}}]}]"#;
+        let read = MapperProfiles::parse(&text(odd)).unwrap();
+        assert_eq!(read.0[0].mappings[0].tag_texts(), [("c".to_owned(), "d".to_owned()), ("e".to_owned(), "1".to_owned())]);
         check::<MapperProfiles>(text(""), Some(""));
         check::<MapperProfiles>(text(r#"[{"name": "n", "prefix": "", "mappings": []}]"#), None);
         check::<MapperProfiles>(text(r#"[{"name": "n", "prefix": "a", "mappings": [{"match": "a"}]}]"#), None);

@@ -11,9 +11,11 @@ use crate::config::network::ProxyUrl;
 use crate::config::network::TlsVersion;
 use crate::config::values::BaseUrl;
 use crate::config::values::Bytes;
+use crate::config::values::Fsync;
 use crate::config::values::HostOrUrl;
 use crate::config::values::Secret;
 use crate::config::values::SecretName;
+use crate::config::values::Share;
 use crate::config::values::Site;
 use crate::config::values::Value;
 use crate::model::tags::Tags;
@@ -302,8 +304,8 @@ settings! {
     dogstatsd_socket: Option<PathBuf> = "dogstatsd_socket" [] "";
     /// Unix socket of streams for DogStatsD.
     dogstatsd_stream_socket: Option<PathBuf> = "dogstatsd_stream_socket" [] "";
-    /// Longest datagram of DogStatsD; what is longer is cut.
-    dogstatsd_buffer_size: Bytes = "dogstatsd_buffer_size" [] "8192";
+    /// Longest datagram of DogStatsD; what is longer is cut. Clients that count characters send more than the 8192 bytes of the Agent.
+    dogstatsd_buffer_size: Bytes = "dogstatsd_buffer_size" [] "65535";
     /// Bytes that the system may hold for each of these sockets, as far as it allows; 0 for an eighth of `max_memory`.
     dogstatsd_so_rcvbuf: Bytes = "dogstatsd_so_rcvbuf" [] "0";
     /// Where a last line that does not end with a line feed is dropped: udp, uds.
@@ -354,6 +356,24 @@ settings! {
     backoff_base: Duration = "forwarder_backoff_base" [] "2" lambda "0.5";
     /// Longest pause after failed requests.
     backoff_max: Duration = "forwarder_backoff_max" [] "64";
+    /// Folder of the spool, for what cannot be delivered now; `spool` in `run_path` when not set.
+    storage_path: Option<PathBuf> = "forwarder_storage_path" [] "";
+    /// Most that the spool takes on disk; 0 for no spool.
+    storage_bytes_max: Bytes = "forwarder_storage_max_size_in_bytes" [] "64MiB" lambda "32MiB";
+    /// Share of the file system, filled by whomever, up to which the spool grows.
+    storage_disk_ratio: Share = "forwarder_storage_max_disk_ratio" [] "0.8";
+    /// Days after which what is in the spool is dropped.
+    storage_days_max: u32 = "forwarder_outdated_file_in_days" [] "10";
+    /// When the spool's files are made sure to be on the medium: never, rotate, always.
+    storage_fsync: Fsync = "forwarder_storage_fsync" [] "rotate";
+    /// Age from which the intake throws metrics and checks away, so that they are not sent.
+    age_max_metrics: Duration = "forwarder_age_max.metrics" [] "1h";
+    /// The same for logs.
+    age_max_logs: Duration = "forwarder_age_max.logs" [] "18h";
+    /// The same for events.
+    age_max_events: Duration = "forwarder_age_max.events" [] "18h";
+    /// The same for traces and their statistics, of which no limit is known; nothing for none.
+    age_max_traces: Option<Duration> = "forwarder_age_max.traces" [] "";
     /// Longest wait for delivery at the end of an invocation; its deadline, if earlier, counts.
     flush_timeout: Duration = "flush_timeout" [] "5";
     /// Time for the last delivery when told to stop.

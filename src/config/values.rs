@@ -200,6 +200,46 @@ fn go_duration(text: &str) -> Option<f64> {
     (!text.is_empty()).then_some(seconds)
 }
 
+/// A share of a whole, from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+impl Value for Share {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        let share = raw.text()?.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        share.map(Share).ok_or(Expected("a share from 0 to 1"))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// When files are made sure to be on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    /// When the system sees fit.
+    Never,
+    /// When a file is full.
+    Rotate,
+    /// With each record.
+    Always,
+}
+
+const FSYNCS: [(&str, Fsync); 3] = [("never", Fsync::Never), ("rotate", Fsync::Rotate), ("always", Fsync::Always)];
+
+impl Value for Fsync {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        let text = raw.text()?;
+        let known = FSYNCS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        known.map(|(_, fsync)| *fsync).ok_or(Expected("never, rotate or always"))
+    }
+
+    fn show(&self) -> String {
+        FSYNCS[*self as usize].0.to_owned()
+    }
+}
+
 /// A number of bytes, with `KiB`, `MiB`, `KB` or `MB` behind it or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes(pub usize);

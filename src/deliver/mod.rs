@@ -16,6 +16,7 @@ use crate::model::api_key::ApiKey;
 use crate::model::api_key::KeyHandle;
 use crate::model::api_key::KeyState;
 use crate::spool::Body;
+use crate::spool::Fate;
 use crate::spool::Kind;
 use crate::spool::Pause;
 use crate::spool::Queue;
@@ -115,7 +116,7 @@ impl Poster {
         &self.queue
     }
 
-    /// Posts what is left until `by`, then gives up the rest, counted.
+    /// Posts what is left until `by`. What is in the queue then is the caller's.
     pub fn finish(self, clock: &Clock, by: Instant) {
         if self.worker.finish(by).is_err() {
             if let Some(client) = &self.client {
@@ -125,7 +126,6 @@ impl Poster {
                 log::warn!("{err}");
             }
         }
-        self.queue.drop_rest(Reason::Shutdown);
     }
 }
 
@@ -155,21 +155,19 @@ impl Posting {
     }
 
     fn settle(&mut self, body: Body, verdict: Verdict) {
-        let bytes = body.bytes.len();
         match verdict {
             Verdict::Done => {
                 self.backoff.succeeded();
-                body.claim.sent();
-                self.queue.settled(bytes);
+                self.queue.settle(body, Fate::Sent);
             }
             Verdict::Discard(reason) => {
                 self.backoff.succeeded();
-                body.claim.drop_all(reason);
-                self.queue.settled(bytes);
+                self.queue.settle(body, Fate::Dropped(reason));
             }
             Verdict::Retry(asked) => {
                 let pause = self.backoff.failed(asked, &mut self.random);
                 self.queue.put_back(body);
+                self.queue.failing();
                 self.queue.pause(pause, if asked.is_some() { Pause::Theirs } else { Pause::Ours });
             }
             Verdict::HoldForKey => {
@@ -182,6 +180,9 @@ impl Posting {
     /// Waits until the key is another than now, or the queue closes; then one more try is due.
     fn wait_for_key(&self) {
         let Target::Intake(intake) = &self.endpoint.target else { return };
+        if matches!(intake.key.state(), KeyState::Refused(_)) {
+            self.queue.failing(); // a key that is only still to come will come soon
+        }
         while matches!(intake.key.state(), KeyState::Pending | KeyState::Refused(_)) {
             self.queue.pause(KEY_WAIT, Pause::Ours);
             if self.queue.is_closed() {

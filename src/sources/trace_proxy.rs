@@ -211,8 +211,8 @@ impl Proxies {
         let share = Share { bodies_max: QUEUED_MAX, bytes_max: self.settings.queued_bytes_max };
         match self.queue.offer(Body::passed_on(kind, outgoing.address, outgoing.headers, body, claim), share) {
             Ok(()) => taken(),
-            Err(body) => {
-                body.claim.refuse();
+            Err(claim) => {
+                claim.refuse();
                 self.overloaded()
             }
         }

@@ -1,25 +1,33 @@
 //! Encoded bodies that wait to leave, and what survives a restart.
 //!
-//! A [`Queue`] stands between a pipeline and the thread that posts. It holds bodies in memory, bounded by bytes that all queues
-//! share. It is behind a mutex and not a channel because the pipeline must be able to drop the oldest body while the poster is busy
-//! with another, and because a flush asks what is still unsettled.
+//! A [`queue`] stands between a pipeline and the thread that posts. Behind all queues may stand one [`keeper`], a thread that moves
+//! bodies which cannot leave now to [`disk`] and brings them back.
 
+pub mod ages;
+pub mod disk;
+pub mod keeper;
+pub mod list;
+mod queue;
+pub mod record;
+mod room;
+pub mod segment;
 pub mod state;
 
-use crate::sys::clock::Clock;
+pub use queue::FlushUntil;
+pub use queue::Level;
+pub use queue::Pause;
+pub use queue::Queue;
+pub use queue::Taken;
+pub use room::Room;
+pub use room::Share;
+pub use room::WhenFull;
+
+use crate::spool::segment::Ticket;
+use crate::sys::clock::Now;
 use crate::sys::ledger::Claim;
 use crate::sys::ledger::Reason;
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use std::time::Instant;
 
 /// Which intake a body is for, and so which path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,21 +52,61 @@ pub enum Kind {
     Lineage,
 }
 
+/// What is to be known of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindRow {
+    /// Which.
+    pub kind: Kind,
+    /// Its code on disk, which never changes.
+    pub code: u8,
+    /// Its name in listings.
+    pub name: &'static str,
+    /// Where an intake takes it; empty where each body has its own address.
+    pub path: &'static str,
+    /// What is worth less goes first when the spool is full: what comes in masses before what people read.
+    pub value: u8,
+}
+
+const fn row(kind: Kind, code: u8, name: &'static str, path: &'static str, value: u8) -> KindRow {
+    KindRow { kind, code, name, path, value }
+}
+
+/// All kinds, each where its number says. A new kind is a new row with a code of its own.
+pub const KINDS: [KindRow; 9] = [
+    row(Kind::Traces, 1, "traces", "/api/v0.2/traces", 2),
+    row(Kind::Logs, 2, "logs", "/api/v2/logs", 3),
+    row(Kind::Stats, 3, "stats", "/api/v0.2/stats", 4),
+    row(Kind::Series, 4, "series", "/api/v2/series", 4),
+    row(Kind::Sketches, 5, "sketches", "/api/beta/sketches", 4),
+    row(Kind::Event, 6, "event", "/api/v1/events", 5),
+    row(Kind::Checks, 7, "checks", "/api/v1/check_run", 5),
+    row(Kind::Proxied, 8, "proxied", "", 1),
+    row(Kind::Lineage, 9, "lineage", "", 1),
+];
+
 impl Kind {
+    fn row(self) -> &'static KindRow {
+        &KINDS[self as usize] // a row for each, in the same order, as a test sees
+    }
+
     /// Where an intake takes it.
     pub fn path(self) -> &'static str {
-        match self {
-            Kind::Traces => "/api/v0.2/traces",
-            Kind::Logs => "/api/v2/logs",
-            Kind::Stats => "/api/v0.2/stats",
-            Kind::Series => "/api/v2/series",
-            Kind::Sketches => "/api/beta/sketches",
-            Kind::Event => "/api/v1/events",
-            Kind::Checks => "/api/v1/check_run",
-            Kind::Proxied | Kind::Lineage => "", // the body has its address
-        }
+        self.row().path
+    }
+
+    /// Its code on disk.
+    pub fn code(self) -> u8 {
+        self.row().code
     }
 }
+
+/// The row of a code.
+pub fn kind_of(code: u8) -> Option<&'static KindRow> {
+    KINDS.iter().find(|row| row.code == code)
+}
+
+/// The header of a body whose value is a secret, an application key. The API key is no header of a body.
+const SECRET_HEADER: &str = "DD-APPLICATION-KEY";
 
 /// One encoded body, ready to be posted.
 #[derive(Debug)]
@@ -76,445 +124,62 @@ pub struct Body {
     /// How often it was tried.
     pub attempts: u32,
     sequence: u64,
+    /// When it came; set when it is put into a queue.
+    created: Now,
+    /// Where it is on disk, if it is.
+    ticket: Option<Ticket>,
 }
 
 impl Body {
     /// A body that has not been tried.
     pub fn new(kind: Kind, bytes: Vec<u8>, headers: Vec<(&'static str, String)>, claim: Claim) -> Body {
         let headers = headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect();
-        Body { kind, address: None, bytes, headers, claim, attempts: 0, sequence: 0 }
+        let created = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
+        Body { kind, address: None, bytes, headers, claim, attempts: 0, sequence: 0, created, ticket: None }
     }
 
     /// A client's request that is to go to `address` as it came.
     pub fn passed_on(kind: Kind, address: String, headers: Vec<(String, String)>, bytes: Vec<u8>, claim: Claim) -> Body {
         let headers = headers.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect();
-        Body { kind, address: Some(address), bytes, headers, claim, attempts: 0, sequence: 0 }
+        Body { address: Some(address), headers, ..Body::new(kind, bytes, Vec::new(), claim) }
+    }
+
+    /// Whether it may be written to disk: a secret may not.
+    fn may_be_stored(&self) -> bool {
+        !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(SECRET_HEADER))
     }
 }
 
-/// Tries in a row before a body lets the others go first.
-const TRIES_FIRST: u32 = 4;
-
-/// What a full queue does.
+/// What became of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// The oldest body goes, counted.
-    DropOldest,
-    /// The pipeline waits, and through it whoever reads events from stdin or a recording.
-    Wait,
-}
-
-/// The memory that all queues share.
-#[derive(Debug)]
-pub struct Room {
-    limit: usize,
-    taken: AtomicUsize,
-}
-
-impl Room {
-    /// Room for `limit` bytes.
-    pub fn new(limit: usize) -> Arc<Room> {
-        Arc::new(Room { limit, taken: AtomicUsize::new(0) })
-    }
-}
-
-/// What of the room one queue may take from those that can be told to wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
-    /// Bodies that wait.
-    pub bodies_max: usize,
-    /// Their bytes.
-    pub bytes_max: usize,
-}
-
-/// Bodies in the order in which they came.
-#[derive(Debug)]
-pub struct Queue {
-    room: Arc<Room>,
-    when_full: WhenFull,
-    state: Mutex<State>,
-    changed: Condvar,
-    clock: Clock,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Body>,
-    /// Sequence number of the body that is being posted.
-    in_flight: Option<u64>,
-    next_sequence: u64,
-    /// The poster makes a pause, so nothing will be settled soon.
-    paused: bool,
-    /// Someone waits for delivery until then; no request should take longer.
-    flush_by: Option<Instant>,
-    /// Nobody waits for room any longer than that.
-    patience: Option<Instant>,
-    /// No more bodies will come, and posting ends then.
-    closed_by: Option<Instant>,
-    /// How long the last flush was waited for.
-    flush_took: Option<Duration>,
-}
-
-/// How full a queue is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Level {
-    /// Bodies that wait.
-    pub bodies: usize,
-    /// Their bytes.
-    pub bytes: usize,
-    /// How long the last flush was waited for, if there was one.
-    pub flush_took: Option<Duration>,
-}
-
-/// What the poster gets.
-#[derive(Debug)]
-pub enum Taken {
-    /// Post this.
-    Body(Body),
-    /// Closed and empty, or closed and out of time.
-    Closed,
-}
-
-/// Who wants a pause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pause {
-    /// We do, after a failure.
-    Ours,
-    /// The endpoint does.
-    Theirs,
-}
-
-/// When a flush is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlushUntil {
-    /// Everything was delivered or given up.
-    Settled,
-    /// The same, or the poster pauses after a failure: waiting longer would gain nothing soon.
-    SettledOrPaused,
-}
-
-impl Queue {
-    /// An empty queue.
-    pub fn new(room: Arc<Room>, when_full: WhenFull, clock: Clock) -> Arc<Queue> {
-        Arc::new(Queue { room, when_full, state: Mutex::default(), changed: Condvar::new(), clock })
-    }
-
-    /// Puts `body` at the end. When there is no room the oldest go or the caller waits; a body larger than all the room is dropped.
-    pub fn push(&self, body: Body) {
-        let bytes = body.bytes.len();
-        if self.room.limit < bytes {
-            return body.claim.drop_all(Reason::TooLarge);
-        }
-        let mut state = self.lock();
-        while self.room.limit < self.room.taken.load(Relaxed) + bytes {
-            let patient = state.patience.is_none_or(|until| !self.clock.until(until).is_zero());
-            let waits = self.when_full == WhenFull::Wait && state.closed_by.is_none() && patient;
-            if waits {
-                // Other queues share the room, so look again now and then even if nothing changed here.
-                state = self.wait_for(state, Duration::from_millis(100));
-            } else if let Some(oldest) = state.waiting.pop_front() {
-                self.room.taken.fetch_sub(oldest.bytes.len(), Relaxed);
-                oldest.claim.drop_all(Reason::SpoolFull);
-            } else {
-                drop(state);
-                return body.claim.drop_all(Reason::SpoolFull);
-            }
-        }
-        self.room.taken.fetch_add(bytes, Relaxed);
-        self.append(state, body);
-    }
-
-    /// Puts `body` at the end if there is room at once and `share` is not used up; otherwise gives it back, with nothing dropped.
-    pub fn offer(&self, body: Body, share: Share) -> Result<(), Body> {
-        let bytes = body.bytes.len();
-        let state = self.lock();
-        let waiting: usize = state.waiting.iter().map(|body| body.bytes.len()).sum();
-        let fits = waiting + bytes <= share.bytes_max && state.waiting.len() < share.bodies_max;
-        let taken = |taken: usize| Some(taken + bytes).filter(|taken| *taken <= self.room.limit);
-        if !fits || state.closed_by.is_some() || self.room.taken.fetch_update(Relaxed, Relaxed, taken).is_err() {
-            return Err(body);
-        }
-        self.append(state, body);
-        Ok(())
-    }
-
-    fn append(&self, mut state: MutexGuard<'_, State>, mut body: Body) {
-        body.sequence = state.next_sequence;
-        state.next_sequence += 1;
-        state.waiting.push_back(body);
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// The oldest body, as soon as there is one.
-    pub fn take(&self) -> Taken {
-        let mut state = self.lock();
-        loop {
-            if state.closed_by.is_some_and(|by| self.clock.until(by).is_zero()) {
-                return Taken::Closed;
-            }
-            if let Some(body) = state.waiting.pop_front() {
-                state.in_flight = Some(body.sequence);
-                return Taken::Body(body);
-            }
-            if state.closed_by.is_some() {
-                return Taken::Closed;
-            }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// The body that was taken has been dealt with; its claim is the poster's to settle.
-    pub fn settled(&self, bytes: usize) {
-        self.room.taken.fetch_sub(bytes, Relaxed);
-        self.lock().in_flight = None;
-        self.changed.notify_all();
-    }
-
-    /// The body that was taken is to be tried again, before all others; one that has failed [`TRIES_FIRST`] times comes behind them, so
-    /// that a body which the intake cannot stomach does not hold up the rest.
-    pub fn put_back(&self, body: Body) {
-        let mut state = self.lock();
-        state.in_flight = None;
-        if body.attempts.is_multiple_of(TRIES_FIRST) {
-            state.waiting.push_back(body);
-        } else {
-            state.waiting.push_front(body);
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Waits for `wait` without posting. When the queue closes meanwhile, a pause of our own choice ends, because one more try is due;
-    /// one that the endpoint asked for goes on until the end.
-    pub fn pause(&self, wait: Duration, whose: Pause) {
-        let until = self.clock.instant_in(wait);
-        let mut state = self.lock();
-        let was_closed = state.closed_by.is_some();
-        state.paused = true;
-        self.changed.notify_all();
-        loop {
-            let end = state.closed_by.map_or(until, |by| by.min(until));
-            let left = self.clock.until(end);
-            let closed_now = !was_closed && state.closed_by.is_some();
-            if left.is_zero() || (closed_now && whose == Pause::Ours) {
-                break;
-            }
-            state = self.wait_for(state, left);
-        }
-        state.paused = false;
-    }
-
-    /// How long a request may take that starts now.
-    pub fn request_time(&self, longest: Duration) -> Duration {
-        let state = self.lock();
-        let ends = [state.flush_by, state.closed_by];
-        let left = ends.iter().flatten().map(|by| self.clock.until(*by));
-        // A flush that is over does not forbid requests; its waiter is gone.
-        left.filter(|left| !left.is_zero()).fold(longest, Duration::min)
-    }
-
-    /// Waits until everything that is in the queue now has been dealt with, until `by` at most; whether it was.
-    pub fn flush(&self, until: FlushUntil, by: Instant) -> bool {
-        let since = self.clock.now().uptime;
-        let mut state = self.lock();
-        let target = state.next_sequence;
-        state.flush_by = Some(state.flush_by.map_or(by, |other| other.max(by)));
-        let settled = loop {
-            let waiting = state.waiting.iter().map(|body| body.sequence);
-            let oldest = waiting.chain(state.in_flight).min();
-            let done = oldest.is_none_or(|oldest| target <= oldest);
-            let left = self.clock.until(by);
-            if done || left.is_zero() || (until == FlushUntil::SettledOrPaused && state.paused) {
-                break done;
-            }
-            state = self.wait_for(state, left);
-        };
-        state.flush_by = None;
-        state.flush_took = Some(self.clock.now().uptime - since);
-        settled
-    }
-
-    /// How full it is.
-    pub fn level(&self) -> Level {
-        let state = self.lock();
-        let bytes = state.waiting.iter().map(|body| body.bytes.len()).sum();
-        Level { bodies: state.waiting.len(), bytes, flush_took: state.flush_took }
-    }
-
-    /// From `until` on nobody waits for room: the end is near, and the newest bodies matter most.
-    pub fn wait_no_longer_than(&self, until: Instant) {
-        self.lock().patience = Some(until);
-        self.changed.notify_all();
-    }
-
-    /// No more bodies will come; what is there may be posted until `by`.
-    pub fn close(&self, by: Instant) {
-        self.lock().closed_by = Some(by);
-        self.changed.notify_all();
-    }
-
-    /// Whether the queue was closed.
-    pub fn is_closed(&self) -> bool {
-        self.lock().closed_by.is_some()
-    }
-
-    /// Drops what is left, counted as `reason`.
-    pub fn drop_rest(&self, reason: Reason) {
-        for body in std::mem::take(&mut self.lock().waiting) {
-            self.room.taken.fetch_sub(body.bytes.len(), Relaxed);
-            body.claim.drop_all(reason);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_for<'a>(&self, state: MutexGuard<'a, State>, wait: Duration) -> MutexGuard<'a, State> {
-        self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
-    }
+pub enum Fate {
+    /// It was delivered.
+    Sent,
+    /// It was given up.
+    Dropped(Reason),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::ledger::Ledger;
-    use crate::sys::ledger::Signal;
 
-    fn queue(limit: usize, when_full: WhenFull) -> (Arc<Ledger>, Arc<Queue>, Arc<Room>) {
-        let room = Room::new(limit);
-        (Ledger::new(), Queue::new(Arc::clone(&room), when_full, Clock::new()), room)
-    }
-
-    fn body(ledger: &Arc<Ledger>, bytes: usize) -> Body {
-        Body::new(Kind::Logs, vec![0; bytes], Vec::new(), ledger.accept(Signal::Logs, 1))
-    }
-
-    fn far() -> Instant {
-        Clock::new().instant_in(Duration::from_secs(3600))
-    }
-
-    fn soon() -> Instant {
-        Clock::new().instant_in(Duration::ZERO)
-    }
-
-    fn take(queue: &Queue) -> Option<Body> {
-        match queue.take() {
-            Taken::Body(body) => Some(body),
-            Taken::Closed => None,
+    #[test]
+    fn every_kind_has_a_row_and_a_code_of_its_own() {
+        let kinds = [
+            (Kind::Traces, 1),
+            (Kind::Logs, 2),
+            (Kind::Stats, 3),
+            (Kind::Series, 4),
+            (Kind::Sketches, 5),
+            (Kind::Event, 6),
+            (Kind::Checks, 7),
+            (Kind::Proxied, 8),
+            (Kind::Lineage, 9),
+        ];
+        assert_eq!(kinds.len(), KINDS.len());
+        for (kind, code) in kinds {
+            assert_eq!((kind.row().kind, kind.code()), (kind, code));
+            assert_eq!(kind_of(code).map(|row| row.kind), Some(kind));
         }
-    }
-
-    #[test]
-    fn a_full_queue_drops_its_oldest_and_counts_it() {
-        let (ledger, queue, room) = queue(10, WhenFull::DropOldest);
-        for bytes in [4, 5, 6, 11] {
-            queue.push(body(&ledger, bytes));
-        }
-        assert!(ledger.snapshot().to_string().contains("dropped=3 spool_full=2 too_large=1"));
-        assert_eq!(room.taken.load(Relaxed), 6);
-        queue.drop_rest(Reason::Shutdown);
-        assert!(ledger.snapshot().is_quiet() && ledger.snapshot().is_balanced());
-    }
-
-    #[test]
-    fn an_offer_is_given_back_when_the_share_or_the_room_is_used_up() {
-        let (ledger, queue, room) = queue(10, WhenFull::DropOldest);
-        let share = Share { bodies_max: 2, bytes_max: 5 };
-        let offer = |bytes| queue.offer(body(&ledger, bytes), share).map_err(|body| body.claim.refuse()).is_ok();
-        assert!(!offer(6));
-        assert!(offer(4) && !offer(2), "more bytes than its share");
-        assert!(offer(1) && !offer(0), "more bodies than its share");
-        let first = take(&queue).unwrap();
-        queue.push(body(&ledger, 4));
-        let more = queue.offer(body(&ledger, 2), Share { bodies_max: 9, bytes_max: 99 });
-        more.unwrap_err().claim.refuse();
-        assert_eq!(room.taken.load(Relaxed), 9, "what is in flight takes room too");
-        queue.settled(first.bytes.len());
-        first.claim.sent();
-        queue.close(far());
-        assert!(!offer(0), "closed");
-        queue.drop_rest(Reason::Shutdown);
-        assert!(ledger.snapshot().to_string().contains("accepted=3 restored=0 sent=1 memory=0 spool=0 dropped=2 shutdown=2"));
-    }
-
-    #[test]
-    fn a_waiting_pusher_goes_on_when_there_is_room_or_the_queue_closes() {
-        let (ledger, queue, _) = queue(10, WhenFull::Wait);
-        queue.push(body(&ledger, 10));
-        std::thread::scope(|scope| {
-            let pusher = scope.spawn(|| queue.push(body(&ledger, 10)));
-            let first = take(&queue).unwrap();
-            queue.settled(first.bytes.len());
-            first.claim.sent();
-            pusher.join().unwrap();
-            let pusher = scope.spawn(|| queue.push(body(&ledger, 10)));
-            queue.close(far());
-            pusher.join().unwrap();
-        });
-        assert!(ledger.snapshot().to_string().contains("sent=1 memory=1 spool=0 dropped=1 spool_full=1"));
-        queue.drop_rest(Reason::Shutdown);
-    }
-
-    #[test]
-    fn a_body_put_back_comes_first_again_but_not_for_ever() {
-        let (ledger, queue, _) = queue(10, WhenFull::DropOldest);
-        queue.push(body(&ledger, 1));
-        queue.push(body(&ledger, 2));
-        for attempts in 1..=TRIES_FIRST {
-            let mut first = take(&queue).unwrap();
-            assert_eq!(first.bytes.len(), 1);
-            first.attempts = attempts;
-            queue.put_back(first);
-        }
-        assert_eq!(take(&queue).unwrap().bytes.len(), 2, "after some tries it lets the others go first");
-    }
-
-    #[test]
-    fn a_flush_waits_for_what_was_there_and_not_for_what_comes_later() {
-        let (ledger, queue, _) = queue(10, WhenFull::DropOldest);
-        assert_eq!(queue.level(), Level { bodies: 0, bytes: 0, flush_took: None });
-        assert!(queue.flush(FlushUntil::Settled, far()));
-        queue.push(body(&ledger, 1));
-        assert!(matches!(queue.level(), Level { bodies: 1, bytes: 1, flush_took: Some(_) }));
-        assert!(!queue.flush(FlushUntil::Settled, soon()));
-        std::thread::scope(|scope| {
-            let flush = scope.spawn(|| queue.flush(FlushUntil::Settled, far()));
-            let first = take(&queue).unwrap();
-            while queue.lock().flush_by.is_none() {
-                std::thread::yield_now();
-            }
-            queue.push(body(&ledger, 2));
-            queue.settled(first.bytes.len());
-            first.claim.sent();
-            assert!(flush.join().unwrap());
-        });
-        queue.drop_rest(Reason::Shutdown);
-    }
-
-    #[test]
-    fn a_pause_ends_a_flush_that_does_not_insist_and_a_close_ends_a_pause() {
-        let (ledger, queue, _) = queue(10, WhenFull::DropOldest);
-        queue.push(body(&ledger, 1));
-        std::thread::scope(|scope| {
-            let pause = scope.spawn(|| queue.pause(Duration::from_secs(3600), Pause::Ours));
-            assert!(!queue.flush(FlushUntil::SettledOrPaused, far()));
-            queue.close(far());
-            pause.join().unwrap();
-        });
-        assert!(take(&queue).is_some());
-        assert!(take(&queue).is_none(), "closed and empty");
-    }
-
-    #[test]
-    fn requests_end_with_the_flush_or_the_close_they_belong_to() {
-        let (_, queue, _) = queue(10, WhenFull::DropOldest);
-        let hour = Duration::from_secs(3600);
-        assert_eq!(queue.request_time(hour), hour);
-        queue.close(Clock::new().instant_in(Duration::from_secs(60)));
-        assert!(queue.request_time(hour) <= Duration::from_secs(60));
-        queue.close(soon());
-        assert!(matches!(queue.take(), Taken::Closed));
     }
 }

@@ -102,11 +102,7 @@ fn rule_text(mapping: &Mapping) -> RuleText {
         pattern: mapping.r#match.clone(),
         is_regex: mapping.match_type == "regex",
         name: mapping.name.clone(),
-        tags: mapping
-            .tags
-            .iter()
-            .map(|(key, value)| (key.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
-            .collect(),
+        tags: mapping.tag_texts(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Shutdown is the reverse: sources close, pipelines drain, posters post until the deadline.
 
 mod control;
+mod deliver;
 mod description;
 mod dogstatsd;
 mod hands;
@@ -15,6 +16,7 @@ mod parts;
 mod plan;
 mod proxies;
 mod receiver;
+mod spooling;
 mod state;
 
 use crate::commands;
@@ -44,11 +46,12 @@ use crate::sources::http::tiny;
 use crate::sources::trace_proxy::Direct;
 use crate::sources::trace_proxy::Proxies;
 use crate::spool::Kind;
+use crate::spool::keeper::ENDED_UNCLEANLY;
 use crate::startup::control::Control;
+use crate::startup::deliver::Deliver;
 use crate::startup::dogstatsd::Dogstatsd;
 use crate::startup::hands::Asked;
 use crate::startup::lambda::LambdaSide;
-use crate::startup::parts::Deliver;
 use crate::startup::parts::Pipelines;
 use crate::startup::parts::Servers;
 use crate::startup::parts::Stages;
@@ -96,6 +99,10 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
             let config = config::load(&args, env, false).config;
             print(&commands::dogstatsd_stats::dogstatsd_stats(&control::socket_path(&config), json)?)
         }
+        Command::Spool(args, spool) => {
+            let place = place(&args, &AwsEnv::of(env));
+            print(&spooling::listing(&args, spool, &config::load(&args, env, place == Place::Lambda).config)?)
+        }
         Command::Version => print(concat!("mote ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Help(topic) => print(config::help(topic)),
     }
@@ -135,14 +142,22 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         log::warn!("max_memory: {} is too little; using {}", config.max_memory.0, plan::MEMORY_MIN);
     }
     let ingest = Budget::new(memory.ingest);
-    let deliver = Deliver::start(args, config, place, &key, &ways, clock, &exits_tx)?;
+    let mut deliver = Deliver::start(args, config, place, &key, &ways, clock, &exits_tx)?;
     let rates = RatesHandle::new(Random::from_system().bits());
     let hostname = plan::hostname(config, place);
     let stages = stages(config, place, memory, &hostname, &rates);
     let pipelines = Pipelines::start(stages, &deliver, &ledger, clock, &exits_tx)?;
 
     // Step 4 and 5: communication server with the restored state, trace agent, DogStatsD.
-    let state = State::load(args, &loaded, place);
+    let state = State::load(args, &loaded);
+    let ended_uncleanly = state.last_ended_uncleanly(place);
+    match spooling::folder(config, args) {
+        Some(folder) => {
+            deliver.keep_in(folder, spooling::limits(config, args), ended_uncleanly, &ledger, clock, &exits_tx)?;
+        }
+        None if ended_uncleanly => log::info!("{ENDED_UNCLEANLY}"),
+        None => (),
+    }
     let servers =
         Servers { config, place, memory, budget: &ingest, ledger: &ledger, rates, clock, events: &events_tx, exits: &exits_tx };
     let communication = servers.communication(&deliver)?;
@@ -430,6 +445,12 @@ fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
         _ => (),
     }
     logger::announce(&format!("ledger: {snapshot}"));
+    let spooled: u64 = snapshot.rows.iter().map(|row| row.spool).sum();
+    if place == Place::Lambda && 0 < spooled {
+        log::warn!(
+            "{spooled} records stay in the spool; they go with the sandbox unless it is on a file system that outlives it"
+        );
+    }
     match stop {
         _ if place == Place::Lambda => Exit::Clean, // the platform would take anything else for a crash
         Stop::KeyAbsent => Exit::Config,

@@ -1,24 +1,13 @@
 //! The parts of the agent as values: how each is put together, and how it is taken apart again.
 
-use crate::config::BaseUrl;
 use crate::config::Config;
 use crate::config::EventsFrom;
-use crate::config::OutTo;
 use crate::config::RunArgs;
-use crate::deliver::Endpoint;
-use crate::deliver::Intake;
-use crate::deliver::LocalSink;
-use crate::deliver::Poster;
-use crate::deliver::Target;
 use crate::encode::info;
 use crate::errors::StartError;
 use crate::main_loop::MainEvent;
-use crate::model::api_key::KeyHandle;
 use crate::model::rates::RatesHandle;
 use crate::model::traces_item::TracesItem;
-use crate::out::Format;
-use crate::out::Out;
-use crate::out::proxied;
 use crate::pipeline::Pipeline;
 use crate::pipeline::logs;
 use crate::pipeline::logs::LogsItem;
@@ -37,12 +26,10 @@ use crate::sources::lambda_http::OnFlush;
 use crate::sources::trace_http;
 use crate::sources::trace_http::TraceHandler;
 use crate::sources::trace_proxy::Proxies;
-use crate::spool::Body;
 use crate::spool::FlushUntil;
 use crate::spool::Kind;
-use crate::spool::Queue;
-use crate::spool::Room;
-use crate::spool::WhenFull;
+use crate::startup::deliver::Deliver;
+use crate::startup::deliver::flush_queues;
 use crate::startup::description;
 use crate::startup::plan;
 use crate::startup::plan::Memory;
@@ -55,10 +42,6 @@ use crate::sys::gate::Gate;
 use crate::sys::inbox::Sender;
 use crate::sys::ledger::Ledger;
 use crate::sys::memory::Budget;
-use crate::sys::net::Client;
-use crate::sys::net::Reuse;
-use crate::sys::net::Ways;
-use crate::sys::random::Random;
 use crate::sys::socket_file;
 use crate::sys::socket_file::SocketFile;
 use std::fs::File;
@@ -73,123 +56,6 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Queues and the threads that post what they hold, one for each endpoint.
-#[derive(Debug)]
-pub struct Deliver {
-    traces: Poster,
-    stats: Poster,
-    logs: Poster,
-    metrics: Poster,
-    proxied: Poster,
-}
-
-impl Deliver {
-    /// Starts a queue and a poster for each endpoint.
-    pub fn start(
-        args: &RunArgs,
-        config: &Config,
-        place: Place,
-        key: &KeyHandle,
-        ways: &Ways,
-        clock: Clock,
-        exits: &Sender<&'static str>,
-    ) -> Result<Deliver, StartError> {
-        let room = Room::new(Memory::of(config.max_memory.0).spool);
-        let when_full = if args.events.is_some() { WhenFull::Wait } else { WhenFull::DropOldest };
-        let mut random = Random::from_system();
-        let mut poster = |name, base: String| {
-            let target = match &args.out {
-                Some(out) => Target::Local(local_sink(out)?),
-                None => Target::Intake(intake(base, config, place, key, ways)),
-            };
-            let queue = Queue::new(Arc::clone(&room), when_full, clock);
-            let endpoint = Endpoint { name, target, backoff: plan::backoff(config) };
-            Poster::start(endpoint, queue, clock, Random::new(random.bits()), exits).map_err(StartError::System)
-        };
-        let site = config.site.host();
-        let base = |setting: &Option<BaseUrl>, service: &str| plan::intake(setting.as_ref(), &format!("{service}.{site}"));
-        Ok(Deliver {
-            traces: poster("post-traces", base(&config.apm_dd_url, "trace.agent"))?,
-            stats: poster("post-stats", base(&config.apm_dd_url, "trace.agent"))?,
-            logs: poster("post-logs", base(&config.logs_dd_url, "http-intake.logs"))?,
-            metrics: poster("post-metrics", base(&config.dd_url, "api"))?,
-            proxied: poster("post-proxied", String::new())?,
-        })
-    }
-
-    /// The queue of the endpoint that takes bodies of this kind.
-    pub fn queue(&self, kind: Kind) -> Arc<Queue> {
-        let poster = match kind {
-            Kind::Traces => &self.traces,
-            Kind::Stats => &self.stats,
-            Kind::Logs => &self.logs,
-            Kind::Series | Kind::Sketches | Kind::Event | Kind::Checks => &self.metrics,
-            Kind::Proxied | Kind::Lineage => &self.proxied,
-        };
-        Arc::clone(poster.queue())
-    }
-
-    /// All queues.
-    pub fn queues(&self) -> [Arc<Queue>; 5] {
-        [&self.traces, &self.stats, &self.logs, &self.metrics, &self.proxied].map(|poster| Arc::clone(poster.queue()))
-    }
-
-    /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
-    pub fn wait_no_longer_than(&self, until: Instant) {
-        for queue in self.queues() {
-            queue.wait_no_longer_than(until);
-        }
-    }
-
-    /// Posts what is left, all at the same time, until `by`.
-    pub fn finish(self, clock: &Clock, by: Instant) {
-        for queue in self.queues() {
-            queue.close(by);
-        }
-        for poster in [self.logs, self.traces, self.stats, self.metrics, self.proxied] {
-            poster.finish(clock, by);
-        }
-    }
-}
-
-/// A sandbox that was frozen finds its connections dead, so inside Lambda none is kept.
-fn intake(base: String, config: &Config, place: Place, key: &KeyHandle, ways: &Ways) -> Intake {
-    let reuse = if place == Place::Lambda { Reuse::Never } else { Reuse::KeepAlive };
-    Intake { base, client: Client::through(reuse, ways), key: key.clone(), timeout: config.forwarder_timeout }
-}
-
-fn local_sink(out: &OutTo) -> Result<LocalSink, StartError> {
-    let mut out = match out {
-        OutTo::Stdout => Out::Stdout,
-        OutTo::Folder(path) => Out::folder(path).map_err(|err| StartError::Out(path.display().to_string(), err))?,
-    };
-    Ok(Box::new(move |body: &Body| {
-        let format = match body.kind {
-            Kind::Traces => Format::Traces,
-            Kind::Logs => Format::Logs,
-            Kind::Stats => Format::Stats,
-            Kind::Proxied | Kind::Lineage => {
-                let headers = body.headers.iter().map(|(name, value)| (name.as_ref(), value.as_str()));
-                let record = proxied::record(body.address.as_deref().unwrap_or_default(), headers, &body.bytes);
-                return out.write_record("proxied.ndjson", &record);
-            }
-            Kind::Series => Format::Series,
-            Kind::Sketches => Format::Sketches,
-            Kind::Event => Format::Event,
-            Kind::Checks => Format::Checks,
-        };
-        let gzipped = body.headers.iter().any(|(name, _)| name == "Content-Encoding");
-        out.write(format, gzipped, &body.bytes)
-    }))
-}
-
-/// Waits until all queues are settled, or pause.
-pub fn flush_queues(queues: &[Arc<Queue>], until: FlushUntil, by: Instant) {
-    for queue in queues {
-        queue.flush(until, by);
-    }
-}
 
 /// One pipeline a signal.
 #[derive(Debug)]

@@ -22,21 +22,23 @@ pub struct State {
 
 impl State {
     /// Reads the file. With local output and no folder named for it, nothing is kept: a demonstration leaves no traces.
-    pub fn load(args: &RunArgs, loaded: &Loaded, place: Place) -> State {
+    pub fn load(args: &RunArgs, loaded: &Loaded) -> State {
         let named = loaded.effective.iter().any(|setting| setting.path == "run_path" && setting.origin != Origin::Default);
         let path = (args.out.is_none() || named).then(|| loaded.config.run_path.join("mote.state"));
         let restored = path.as_ref().and_then(|path| {
             state_file::load(path).inspect_err(|err| log::debug!("no state from {}: {err}", path.display())).ok()
         });
-        if restored.as_ref().is_some_and(|state| !state.clean) && place == Place::Edge {
-            log::info!("the last run ended uncleanly; what it held in memory is lost and cannot be counted");
-        }
         State { path, latest: Rc::new(RefCell::new(restored.clone().unwrap_or_default())), restored }
     }
 
     /// Whether there is a folder for it.
     pub fn is_kept(&self) -> bool {
         self.path.is_some()
+    }
+
+    /// Whether the last run was killed or lost power. Inside Lambda that is nothing unusual and not told.
+    pub fn last_ended_uncleanly(&self, place: Place) -> bool {
+        place == Place::Edge && self.restored.as_ref().is_some_and(|state| !state.clean)
     }
 
     /// The agent is ready: from now on the next start can tell whether this run ended cleanly. Inside Lambda a kill is nothing unusual

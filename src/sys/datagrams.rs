@@ -1,6 +1,6 @@
 //! Datagram sockets, UDP and Unix: received one by one, or as many as there are without waiting, and what the system lost of them.
 //!
-//! By rustix: std has no call that receives without waiting on a socket that otherwise waits, none that sets
+//! By rustix, as std has no call that receives without waiting on a socket that otherwise waits, none that sets
 //! the receive buffer, and none that wakes a thread out of a receiving call.
 
 use rustix::net::RecvFlags;

@@ -29,6 +29,37 @@ fn private_file(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
+/// Whether a file that is to be opened is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It must be there.
+    Required,
+    /// It must not be there, and is made.
+    Forbidden,
+    /// It is made if it is not there.
+    Either,
+}
+
+/// Opens `path` for appending, readable by its owner only.
+pub fn append_private(path: &Path, presence: Presence) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create(presence == Presence::Either).create_new(presence == Presence::Forbidden);
+    options.mode(0o600).open(path)
+}
+
+/// Makes the folder `path` and those above it if they are not there; readable by its owner only.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Bytes of the file system that holds `path`: all of them, and those that can still be had.
+pub fn file_system_bytes(path: &Path) -> io::Result<(u64, u64)> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
 /// Whether anyone but the owner and the group may read `path`.
 pub fn is_world_readable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;

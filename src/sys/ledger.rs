@@ -1,7 +1,8 @@
 //! The ledger: how many records came in, left, wait and were dropped, for each signal.
 //!
 //! `accepted + restored = sent + memory + spool + dropped`. Whoever takes a record in gets a [`Claim`] for it and hands the claim
-//! on with the record; each claim ends as sent or as dropped for a closed reason. A claim that is destroyed otherwise (a panic
+//! on with the record; each claim ends as sent or as dropped for a closed reason, or moves to the spool on disk, from where it can
+//! come back. A claim that is destroyed otherwise (a panic
 //! unwound through its owner) books itself as `fault`. So the sum holds at every quiescent point, and what a wedged thread still
 //! holds shows as `memory`.
 
@@ -53,8 +54,12 @@ impl Signal {
 pub enum Reason {
     /// A queue was full and the sender could not be told.
     InboxFull,
-    /// The memory for bodies that wait to leave was full; the oldest went.
+    /// The memory or the spool for bodies that wait to leave was full; the oldest went.
     SpoolFull,
+    /// It could be read no more from the spool.
+    SpoolDamaged,
+    /// So old that the intake would have thrown it away.
+    TooOld,
     /// Larger than the intake takes.
     TooLarge,
     /// The intake refused the body for good.
@@ -79,9 +84,11 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, in the order of the printed ledger.
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 14] = [
         Reason::InboxFull,
         Reason::SpoolFull,
+        Reason::SpoolDamaged,
+        Reason::TooOld,
         Reason::TooLarge,
         Reason::Refused,
         Reason::Filtered,
@@ -99,6 +106,8 @@ impl Reason {
         match self {
             Reason::InboxFull => "inbox_full",
             Reason::SpoolFull => "spool_full",
+            Reason::SpoolDamaged => "spool_damaged",
+            Reason::TooOld => "too_old",
             Reason::TooLarge => "too_large",
             Reason::Refused => "refused",
             Reason::Filtered => "filtered",
@@ -127,8 +136,10 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct Row {
     accepted: AtomicU64,
+    restored: AtomicU64,
     sent: AtomicU64,
     memory: AtomicU64,
+    spool: AtomicU64,
     missed: AtomicU64,
     dropped: [AtomicU64; Reason::ALL.len()],
 }
@@ -153,6 +164,28 @@ impl Ledger {
         self.rows[signal as usize].missed.store(missed, Relaxed);
     }
 
+    /// Books in `records` that an earlier run left on disk.
+    pub fn restore(&self, signal: Signal, records: u64) {
+        let row = &self.rows[signal as usize];
+        row.restored.fetch_add(records, Relaxed);
+        row.spool.fetch_add(records, Relaxed);
+    }
+
+    /// `records` come from disk into memory; the claim for them.
+    pub fn from_spool(self: &Arc<Self>, signal: Signal, records: u64) -> Claim {
+        let row = &self.rows[signal as usize];
+        row.spool.fetch_sub(records, Relaxed);
+        row.memory.fetch_add(records, Relaxed);
+        Claim { ledger: Arc::clone(self), signal, records }
+    }
+
+    /// `records` on disk are lost.
+    pub fn drop_spooled(&self, signal: Signal, records: u64, reason: Reason) {
+        let row = &self.rows[signal as usize];
+        row.spool.fetch_sub(records, Relaxed);
+        row.dropped[reason as usize].fetch_add(records, Relaxed);
+    }
+
     /// Reads all counters. Other threads may settle meanwhile, which takes two steps, so it reads again until the rows balance; what
     /// never does is shown as it is.
     pub fn snapshot(&self) -> Snapshot {
@@ -174,10 +207,10 @@ impl Ledger {
                 RowSnapshot {
                     signal,
                     accepted: row.accepted.load(Relaxed),
-                    restored: 0,
+                    restored: row.restored.load(Relaxed),
                     sent: row.sent.load(Relaxed),
                     memory: row.memory.load(Relaxed),
-                    spool: 0,
+                    spool: row.spool.load(Relaxed),
                     missed: row.missed.load(Relaxed),
                     dropped: Reason::ALL.map(|reason| (reason, row.dropped[reason as usize].load(Relaxed))),
                 }
@@ -213,6 +246,12 @@ impl Claim {
     pub fn sent(mut self) {
         let records = self.release();
         self.ledger.rows[self.signal as usize].sent.fetch_add(records, Relaxed);
+    }
+
+    /// They are on disk now, which is whose they are.
+    pub fn to_spool(mut self) {
+        let records = self.release();
+        self.ledger.rows[self.signal as usize].spool.fetch_add(records, Relaxed);
     }
 
     /// All of them are lost.
@@ -396,6 +435,19 @@ mod tests {
         ledger.set_missed(Signal::Metrics, 7);
         let expected = "metrics accepted=0 restored=0 sent=0 memory=0 spool=0 dropped=0 missed=7; balanced lost=0";
         assert_eq!(ledger.snapshot().to_string(), expected);
+    }
+
+    #[test]
+    fn a_claim_moves_to_the_spool_and_back() {
+        let ledger = Ledger::new();
+        ledger.restore(Signal::Logs, 5);
+        ledger.accept(Signal::Logs, 2).to_spool();
+        assert!(ledger.snapshot().to_string().starts_with("logs accepted=2 restored=5 sent=0 memory=0 spool=7 dropped=0;"));
+        let back = ledger.from_spool(Signal::Logs, 4);
+        ledger.drop_spooled(Signal::Logs, 3, Reason::TooOld);
+        assert!(ledger.snapshot().to_string().contains("memory=4 spool=0 dropped=3 too_old=3; balanced lost=3"));
+        back.sent();
+        assert!(ledger.snapshot().is_balanced() && ledger.snapshot().is_quiet());
     }
 
     #[test]

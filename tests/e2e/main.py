@@ -13,16 +13,18 @@ from case_dogstatsd import dogstatsd_node, dogstatsd_python, dogstatsd_script
 from case_keys import key_backend, key_faults, key_secrecy, key_sources
 from case_lambda import lambda_run
 from case_ledger import ledger
+from case_memory import memory
 from case_proxies import python_products
 from case_socket import python_socket
-from case_memory import memory
+from case_spool import spool_disk
 from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
 from case_ways import ways_out
 from checks import Failed
 
 CASES = [python_tracer, node_tracer, *case_majors.CASES, python_socket, python_products, stdin_run, lambda_run, ledger, memory,
-         dogstatsd_python, dogstatsd_node, dogstatsd_script, key_sources, key_faults, key_backend, key_secrecy, ways_out]
+         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, key_sources, key_faults, key_backend, key_secrecy,
+         ways_out]
 
 
 def main(arguments):

@@ -58,6 +58,7 @@ pub fn settings() -> Vec<(&'static str, String)> {
         ("DD_HOSTNAME", "test-host".into()),
         ("DD_SHUTDOWN_TIMEOUT", "60".into()), // a guard: the other side answers
         ("DD_RUN_PATH", format!("{}/run", env!("CARGO_TARGET_TMPDIR"))),
+        ("DD_FORWARDER_STORAGE_MAX_SIZE_IN_BYTES", "0".into()), // that path is shared; those who test the spool have their own
     ]
 }
 
@@ -201,6 +202,12 @@ impl Agent {
             finished.ledger(); // whatever else a test looks at, the books balance
         }
         finished
+    }
+
+    /// Ends its input and waits for its end.
+    pub fn end_and_finish(mut self) -> Finished {
+        self.end_input();
+        self.finish()
     }
 
     /// Tells it to stop and waits for its end.

@@ -2,9 +2,11 @@ use super::*;
 use crate::out::checks as show_checks;
 use crate::out::metrics as show;
 use crate::process::metrics::histogram::Aggregates;
+use crate::spool::Fate;
 use crate::spool::Room;
 use crate::spool::Taken;
 use crate::spool::WhenFull;
+use crate::spool::ages::Ages;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::channel;
 use crate::sys::memory::Budget;
@@ -39,7 +41,7 @@ fn rules() -> rules::Settings {
 
 fn rig_with(rules: rules::Settings, body_bytes_max: usize) -> Rig {
     let clock = Clock::new();
-    let queue = || Queue::new(Room::new(16 << 20), WhenFull::DropOldest, clock);
+    let queue = || Queue::new(Room::new(16 << 20, Ages::none()), WhenFull::DropOldest, clock);
     let ledger = Ledger::new();
     let queues = Queues { series: queue(), sketches: queue(), events: queue(), checks: queue() };
     let origin = Some(Origin { product: 10, category: 10, service: 0 });
@@ -88,8 +90,7 @@ impl Rig {
         let mut bodies = Vec::new();
         while let Taken::Body(body) = queue.take() {
             bodies.push(show(&unzipped(&body)));
-            queue.settled(body.bytes.len());
-            body.claim.sent();
+            queue.settle(body, Fate::Sent);
         }
         bodies
     }

@@ -3,9 +3,11 @@ use crate::decode::client_stats;
 use crate::decode::traces_v04;
 use crate::model::trace::TracerInfo;
 use crate::out::stats::records;
+use crate::spool::Fate;
 use crate::spool::Room;
 use crate::spool::Taken;
 use crate::spool::WhenFull;
+use crate::spool::ages::Ages;
 use crate::sys::clock::Clock;
 use crate::sys::memory::Budget;
 use flate2::read::GzDecoder;
@@ -29,7 +31,7 @@ fn rig(statistics: Statistics) -> Rig {
 
 fn sampling_rig(statistics: Statistics, sampling: Option<sampling::Settings>) -> Rig {
     let clock = Clock::new();
-    let queue = || Queue::new(Room::new(1 << 20), WhenFull::DropOldest, clock);
+    let queue = || Queue::new(Room::new(1 << 20, Ages::none()), WhenFull::DropOldest, clock);
     let (ledger, queues) = (Ledger::new(), Queues { traces: queue(), stats: queue() });
     let settings = Settings {
         rules: rules::Settings::default(),
@@ -83,8 +85,7 @@ impl Rig {
             let mut plain = Vec::new();
             GzDecoder::new(&body.bytes[..]).read_to_end(&mut plain).unwrap();
             bodies.push(plain);
-            queue.settled(body.bytes.len());
-            body.claim.sent();
+            queue.settle(body, Fate::Sent);
         }
         bodies
     }
