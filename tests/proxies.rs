@@ -248,7 +248,7 @@ fn without_an_intake_the_client_is_told_and_telemetry_waits() {
     let taken = answers.iter().filter(|status| **status == 200).count();
     assert!((100..=101).contains(&taken) && answers.contains(&429), "{taken}");
     // Just so much may wait in all, so that it could be taken only alone.
-    let (status, _, body) = send(port, "POST", "/telemetry/proxy/a", &[], &vec![0; 3 << 20]);
+    let (status, _, body) = send(port, "POST", "/telemetry/proxy/a", &[], &vec![0; 2 << 20]);
     assert_eq!((status, body.as_str()), (429, "{}"));
     let finished = agent.stop_and_finish();
     assert_eq!(finished.code, Some(75), "{finished:#?}");

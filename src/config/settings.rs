@@ -264,8 +264,8 @@ settings! {
     dogstatsd_socket: Option<PathBuf> = "dogstatsd_socket" [] "";
     /// Unix socket of streams for DogStatsD.
     dogstatsd_stream_socket: Option<PathBuf> = "dogstatsd_stream_socket" [] "";
-    /// Longest datagram of DogStatsD; what is longer is cut.
-    dogstatsd_buffer_size: Bytes = "dogstatsd_buffer_size" [] "8192";
+    /// Longest datagram of DogStatsD; what is longer is cut. Clients that count characters send more than the 8192 bytes of the Agent.
+    dogstatsd_buffer_size: Bytes = "dogstatsd_buffer_size" [] "65535";
     /// Bytes that the system may hold for each of these sockets, as far as it allows; 0 for an eighth of `max_memory`.
     dogstatsd_so_rcvbuf: Bytes = "dogstatsd_so_rcvbuf" [] "0";
     /// Where a last line that does not end with a line feed is dropped: udp, uds.

@@ -53,9 +53,10 @@ pub enum Place {
     Lambda,
 }
 
-/// How `max_memory` is shared out, in parts of 32: eight for requests and datagrams, seven for what requests decode to, five for bodies that
-/// wait to leave, two for open buckets of statistics, five for contexts of metrics (of 32 MiB some 7,000 with seven tags), and five for what
-/// is being worked on, which is one body a signal and its compressor.
+/// How `max_memory` is shared out, in parts of 32: nine for requests and datagrams, so that of 32 MiB one request may take the 8 MiB that
+/// dd-trace for Node.js gathers, eight for what requests decode to, four for bodies that wait to leave, two for open buckets of statistics,
+/// four for contexts of metrics (some 5,600 with seven tags), and five for what is being worked on, which is one body a signal and its
+/// compressor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Requests until they are encoded.
@@ -64,7 +65,7 @@ pub struct Memory {
     pub decoded: usize,
     /// Encoded bodies.
     pub spool: usize,
-    /// One request: small enough that it does not wait for all others.
+    /// One request.
     pub request: usize,
     /// One profile, which may be larger than other requests.
     pub profile: usize,
@@ -90,14 +91,14 @@ impl Memory {
     pub fn of(max_memory: usize) -> Memory {
         let parts = |count: usize| max_memory.max(MEMORY_MIN) / 32 * count;
         Memory {
-            ingest: parts(8),
-            decoded: parts(7),
-            spool: parts(5),
-            request: parts(6).min(REQUEST_BYTES_MAX),
-            profile: parts(6).min(PROFILE_BYTES_MAX),
-            body: parts(5).min(encode_logs::BODY_BYTES_MAX),
+            ingest: parts(9),
+            decoded: parts(8),
+            spool: parts(4),
+            request: parts(9).min(REQUEST_BYTES_MAX),
+            profile: parts(9).min(PROFILE_BYTES_MAX),
+            body: parts(4).min(encode_logs::BODY_BYTES_MAX),
             stats: parts(2),
-            metrics: parts(5),
+            metrics: parts(4),
         }
     }
 
@@ -468,7 +469,7 @@ mod tests {
             let memory = Memory::of(max_memory);
             let Memory { ingest, decoded, spool, stats, metrics, .. } = memory;
             assert!(ingest + decoded + spool + stats + metrics <= max_memory / 32 * 27);
-            assert!(memory.request <= memory.profile && memory.profile < memory.ingest && memory.body <= memory.spool);
+            assert!(memory.request <= memory.profile && memory.profile <= memory.ingest && memory.body <= memory.spool);
             assert!(crate::process::logs::MESSAGE_BYTES_MAX < memory.body);
         }
     }

@@ -175,7 +175,7 @@ def _huge(setup, command, env, is_top_level):
     """As the tracer sends it by itself, in parts, and all in one request and chunk. One request may take three sixteenths of the
     agent's memory; dd-trace gathers 8 MB for one."""
     done = []
-    for more, memory in (({}, "64MiB"), (ONE_CHUNK, "128MiB")):
+    for more, memory in (({}, "32MiB"), (ONE_CHUNK, "128MiB")):
         folder = setup.folder("huge")
         with FakeIntake(API_KEY) as intake:
             with Agent([setup.binary, "run"], setup.agent_env(folder, intake, DD_MAX_MEMORY=memory)) as agent:

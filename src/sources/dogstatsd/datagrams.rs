@@ -70,7 +70,7 @@ fn receive(socket: &Datagrams, stopping: &AtomicBool, buffer: &mut [u8], outlet:
             Ok(bytes) => outlet.add(&mut batch, &buffer[..bytes]),
             Err(err) => outlive(&err),
         }
-        while batch.bytes_len() + buffer.len() <= BATCH_BYTES_MAX {
+        while batch.bytes_len() < BATCH_BYTES_MAX {
             match socket.receive_now(buffer) {
                 Ok(Some(0)) if stopping.load(SeqCst) => break,
                 Ok(Some(bytes)) => outlet.add(&mut batch, &buffer[..bytes]),

@@ -23,8 +23,8 @@ use crate::sys::memory::Budget;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes of datagrams in one parcel.
-const BATCH_BYTES_MAX: usize = 64 * 1024;
+/// A parcel with so many bytes of datagrams takes no further one.
+const BATCH_BYTES_MAX: usize = 32 * 1024;
 
 /// How long a batch waits for memory and a place in the inbox.
 const PATIENCE: Duration = Duration::from_millis(100);

@@ -102,7 +102,7 @@ struct Connection {
 
 impl Connection {
     fn serve(&mut self) {
-        let mut buffer = vec![0; BATCH_BYTES_MAX / 4];
+        let mut buffer = vec![0; BATCH_BYTES_MAX / 2];
         // A connection that is being closed may still have messages in it, which are read until its end.
         while let Ok(bytes) = self.socket.read(&mut buffer) {
             if bytes == 0 {
