@@ -172,8 +172,8 @@ def _check_statistics(intake, counted):
 
 
 def _huge(setup, command, env, is_top_level):
-    """As the tracer sends it by itself, in parts, and all in one request and chunk. One request may take three sixteenths of the
-    agent's memory; dd-trace gathers 8 MB for one."""
+    """As the tracer sends it by itself, in parts, and all in one request and chunk, which must fit into nine parts of 32 of the agent's
+    memory; dd-trace gathers 8 MiB for one."""
     done = []
     for more, memory in (({}, "32MiB"), (ONE_CHUNK, "128MiB")):
         folder = setup.folder("huge")
