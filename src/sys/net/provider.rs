@@ -1,19 +1,20 @@
 //! The cryptography of TLS: ring's, without what a client that shows no certificate of its own never uses.
 //!
 //! rustls's ready-made provider holds on to the reading of private keys and to signing with RSA, ECDSA and Ed25519. Here are the same
-//! cipher suites and key exchanges, and the same signatures of servers but Ed25519, which no public authority may use.
+//! key exchanges, the cipher suites that a machine can use well, and the same signatures of servers but Ed25519, which no public authority may use.
 
 use ring::rand::SecureRandom as _;
 use ring::rand::SystemRandom;
 use rustls::Error;
 use rustls::SignatureScheme;
+use rustls::SupportedCipherSuite;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::GetRandomFailed;
 use rustls::crypto::KeyProvider;
 use rustls::crypto::SecureRandom;
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::crypto::ring::DEFAULT_CIPHER_SUITES;
 use rustls::crypto::ring::DEFAULT_KX_GROUPS;
+use rustls::crypto::ring::cipher_suite as suites;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
 use std::sync::Arc;
@@ -22,13 +23,30 @@ use webpki::ring as algorithms;
 /// For each configuration of a client.
 pub(super) fn provider() -> CryptoProvider {
     CryptoProvider {
-        cipher_suites: DEFAULT_CIPHER_SUITES.to_vec(),
+        cipher_suites: SUITES.to_vec(),
         kx_groups: DEFAULT_KX_GROUPS.to_vec(),
         signature_verification_algorithms: SIGNATURES,
         secure_random: &System,
         key_provider: &System,
     }
 }
+
+/// All that rustls has. Every x86_64 has instructions for AES and every server knows it, so there ChaCha20, which is for machines without
+/// them, would only be 50 kB of vector code.
+static SUITES: &[SupportedCipherSuite] = &[
+    suites::TLS13_AES_256_GCM_SHA384,
+    suites::TLS13_AES_128_GCM_SHA256,
+    #[cfg(not(target_arch = "x86_64"))]
+    suites::TLS13_CHACHA20_POLY1305_SHA256,
+    suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    #[cfg(not(target_arch = "x86_64"))]
+    suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    #[cfg(not(target_arch = "x86_64"))]
+    suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
 
 #[derive(Debug)]
 struct System;
