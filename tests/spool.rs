@@ -255,7 +255,7 @@ fn a_spool_that_is_full_gives_up_the_oldest_counted() {
     let finished = agent.stop_and_finish();
     assert_eq!(finished.code, Some(75), "{finished:#?}");
     let bytes: u64 = segments(&run).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
-    assert!(0 < bytes && bytes <= 40_000, "{bytes}");
+    assert!(0 < bytes && bytes <= 40_000, "{bytes} {finished:#?}");
     let ledger = finished.ledger();
     assert_eq!(ledger.of("logs", "spool") + ledger.of("logs", "spool_full"), 12);
 }

@@ -2,6 +2,7 @@
 
 use crate::support::agent::PATIENCE;
 use flate2::read::GzDecoder;
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -121,10 +122,13 @@ impl FakeServer {
     }
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens, now or later: the port stays taken until the test's process ends, so that no other test gets it.
 pub fn dead_url() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    format!("http://{}", listener.local_addr().expect("bound"))
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("loopback");
+    let address = socket.local_addr().ok().and_then(|address| address.as_socket()).expect("bound");
+    std::mem::forget(socket);
+    format!("http://{address}")
 }
 
 fn serve(stream: TcpStream, sender: &Sender<Seen>, reply: &dyn Fn(&Seen) -> Reply, held: &Held) -> Option<()> {
