@@ -34,8 +34,6 @@ pub struct Setting {
     pub default: &'static str,
     /// The same inside Lambda, where it differs.
     pub lambda_default: Option<&'static str>,
-    /// What it does, in a line.
-    pub doc: &'static str,
     /// Must not be shown.
     pub secret: bool,
 }
@@ -69,7 +67,6 @@ macro_rules! settings {
                 aliases: &[$($alias),*],
                 default: $default,
                 lambda_default: at_most_one(&[$($lambda)?]),
-                doc: $doc,
                 secret: <$kind as Value>::SECRET,
             }, )*
         ];
