@@ -5,8 +5,8 @@
 //! ```text
 //!  invocation events          sources            pipeline (one thread a signal)             deliver
 //!  Lambda API, stdin ──┐   8124 lambda/logs ─┐   logs     process -> encode -> batch ─┐   spool ─> intake (HTTPS)
-//!  signals, worker   ──┴─> 8126 traces      ─┴─> traces   process -> encode -> batch ─┴─>       ─> --out (local files)
-//!  exits -> main_loop
+//!  signals, worker   ──┴─> 8126 traces      ─┼─> traces   process -> encode -> batch ─┼─>       ─> --out (local files)
+//!  exits -> main_loop      8125 DogStatsD   ─┘   metrics  decode, process -> encode  ─┘
 //!
 //!  sources --bytes--> decode --model--> [inbox] pipeline: process, encode, batch --body--> [queue of spool] deliver
 //! ```
@@ -14,6 +14,8 @@
 //! A log line enters at `sources/lambda_http` or `sources/events`, passes the main loop, which needs its platform events, waits in
 //! the inbox of `pipeline/logs`, is attributed there and encoded, waits as part of a body in `spool`, and leaves in `deliver`.
 //! A span enters at `sources/trace_http`, is decoded there, waits in the inbox of `pipeline/traces`, and goes the same way.
+//! A point of a metric enters at `sources/dogstatsd` in a datagram, waits in the inbox of `pipeline/metrics`, is parsed and aggregated there
+//! for ten seconds, and goes the same way.
 //! What tracers send for other products passes `sources/trace_proxy`: to its intake and back at once, or into a queue of its own.
 //!
 //! Every record on its way holds a claim in the ledger (`sys/ledger`) and its share of memory (`sys/memory`). Who may import whom
