@@ -16,6 +16,7 @@ use support::agent::KEY;
 use support::agent::settings;
 use support::fake_http::FakeServer;
 use support::fake_http::Reply;
+use support::fake_http::send;
 use support::stage::Stage;
 
 fn stage(extra: &[(&'static str, &str)]) -> Stage {
@@ -74,6 +75,20 @@ fn every_type_arrives_over_udp() {
     let sketch = &named(&records, "size")["points"][0];
     assert_eq!((&sketch["cnt"], &sketch["sum"], &sketch["min"]), (&json!(3), &json!(6.0), &json!(1.0)));
     assert_eq!(sketch["bins"], json!([[1338, 1], [1383, 1], [1409, 1]]));
+}
+
+#[test]
+fn lines_may_come_over_the_port_of_traces() {
+    let mut stage = Stage::start("DD_DD_URL", |ports| ports.traces, &[]);
+    for path in ["/dogstatsd/v2/proxy", "/dogstatsd/v1/proxy"] {
+        assert_eq!(send(stage.port, "POST", path, &[], b"by.http:2|c\nby.http:3|c\nbad").0, 200);
+    }
+    stage.agent.wait_for("metrics", "malformed", 2);
+    let finished = stage.agent.stop_and_finish();
+    assert_eq!(finished.assert_clean().ledger().of("metrics", "sent"), 4);
+    assert_eq!(named(&stage.intake.records(), "by.http")["points"][0][1], json!(10.0));
+    let off = Stage::start("DD_DD_URL", |ports| ports.traces, &[("DD_USE_DOGSTATSD", "false")]);
+    assert_eq!(send(off.port, "POST", "/dogstatsd/v2/proxy", &[], b"a:1|c").0, 503);
 }
 
 #[test]

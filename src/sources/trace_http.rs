@@ -9,10 +9,12 @@ use crate::decode::DecodeError;
 use crate::decode::client_stats;
 use crate::decode::traces::NoDecoder;
 use crate::decode::traces::decoder_for;
+use crate::model::metrics_item::Datagrams;
 use crate::model::rates::RatesHandle;
 use crate::model::trace::TracePayload;
 use crate::model::trace::TracerInfo;
 use crate::model::traces_item::TracesItem;
+use crate::sources::dogstatsd::Outlet;
 use crate::sources::http::Handler;
 use crate::sources::http::Head;
 use crate::sources::http::Headers;
@@ -33,11 +35,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The paths that are served and listed in `/info`.
-pub const ENDPOINTS: [&str; 8] =
-    ["/v0.3/traces", "/v0.3/services", "/v0.4/traces", "/v0.4/services", "/v0.5/traces", "/v0.7/traces", "/v1.0/traces", STATS];
+pub const ENDPOINTS: [&str; 9] = [
+    "/v0.3/traces",
+    "/v0.3/services",
+    "/v0.4/traces",
+    "/v0.4/services",
+    "/v0.5/traces",
+    "/v0.7/traces",
+    "/v1.0/traces",
+    STATS,
+    DOGSTATSD,
+];
 
 /// The paths that tracers of old use without asking.
-const UNLISTED: [&str; 6] = ["/v0.1/spans", "/spans", "/v0.2/traces", "/v0.1/services", "/v0.2/services", "/services"];
+const UNLISTED: [&str; 7] =
+    ["/v0.1/spans", "/spans", "/v0.2/traces", "/v0.1/services", "/v0.2/services", "/services", DOGSTATSD_OF_OLD];
+
+/// Where clients send lines of DogStatsD that do not reach its port, and where they once did.
+const DOGSTATSD: &str = "/dogstatsd/v2/proxy";
+const DOGSTATSD_OF_OLD: &str = "/dogstatsd/v1/proxy";
 
 /// Where tracers send statistics.
 const STATS: &str = "/v0.6/stats";
@@ -68,6 +84,7 @@ pub struct TraceHandler {
     /// Hash of `info`: tracers read it again when this changes.
     state: String,
     proxies: Option<Proxies>,
+    dogstatsd: Option<Outlet>,
     payloads: Spares<TracePayload>,
     bodies: Spares<Vec<u8>>,
 }
@@ -102,6 +119,7 @@ impl TraceHandler {
             info,
             state,
             proxies: None,
+            dogstatsd: None,
             payloads: Spares::new(spares::Limits::NONE),
             bodies: Spares::new(spares::Limits::NONE),
         }
@@ -110,6 +128,11 @@ impl TraceHandler {
     /// One that uses again what the pipeline has left of payloads and of their requests' bodies.
     pub fn with_spares(self, payloads: Spares<TracePayload>, bodies: Spares<Vec<u8>>) -> TraceHandler {
         TraceHandler { payloads, bodies, ..self }
+    }
+
+    /// One that takes lines of DogStatsD, too.
+    pub fn with_dogstatsd(self, outlet: Option<Outlet>) -> TraceHandler {
+        TraceHandler { dogstatsd: outlet, ..self }
     }
 
     /// One that passes on what `proxies` serve, too.
@@ -167,6 +190,15 @@ impl TraceHandler {
         let Some(mut payload) = self.payloads.take() else { return tracer.into() };
         drop(payload.reuse(tracer));
         payload
+    }
+
+    /// Lines that a client could not send to the port of DogStatsD, as it sees it.
+    fn lines_of_dogstatsd(&self, body: &[u8]) -> Response {
+        let Some(outlet) = &self.dogstatsd else { return self.signed(Response::text(503, "dogstatsd is off")) };
+        let mut datagrams = Datagrams::default();
+        datagrams.push(body);
+        outlet.hand_on(datagrams);
+        self.signed(Response::new(200, "", ""))
     }
 
     /// Memory for what a body of this length decodes to; `None` if there is none.
@@ -259,6 +291,7 @@ impl Handler for TraceHandler {
             "/info" => Response::new(200, "application/json", self.info.clone()),
             path if path.ends_with("/services") => self.accepted(path, &request.headers),
             STATS => self.stats(request),
+            DOGSTATSD | DOGSTATSD_OF_OLD => self.lines_of_dogstatsd(&request.body),
             _ => self.traces(request),
         }
     }

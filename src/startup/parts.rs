@@ -31,6 +31,7 @@ use crate::spool::Kind;
 use crate::startup::deliver::Deliver;
 use crate::startup::deliver::flush_queues;
 use crate::startup::description;
+use crate::startup::dogstatsd;
 use crate::startup::plan;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
@@ -174,7 +175,7 @@ impl Servers<'_> {
     }
 
     /// The server for tracers. Without its port, its socket or both the rest goes on.
-    pub fn trace_agent(&self, pipelines: &Pipelines, proxies: Proxies, dogstatsd: Option<SocketAddr>) -> Option<TraceAgent> {
+    pub fn trace_agent(&self, pipelines: &Pipelines, proxies: Proxies, statsd: Option<SocketAddr>) -> Option<TraceAgent> {
         if !self.config.apm_enabled {
             return None;
         }
@@ -188,7 +189,7 @@ impl Servers<'_> {
             receiver_port: doors.address().map_or(0, |address| address.port()),
             receiver_socket: &doors.path().map(|path| path.display().to_string()).unwrap_or_default(),
             receiver_timeout_s: self.config.receiver_timeout.as_secs(),
-            statsd_port: dogstatsd.map_or(0, |address| address.port()),
+            statsd_port: statsd.map_or(0, |address| address.port()),
             max_request_bytes: self.memory.request,
             max_memory: self.config.max_memory.0,
             client_drop_p0s: plan::client_drop_p0s(self.config, self.place),
@@ -201,6 +202,7 @@ impl Servers<'_> {
         let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
         let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state)
             .with_proxies(proxies)
+            .with_dogstatsd(self.config.use_dogstatsd.then(|| dogstatsd::outlet(self, &pipelines.metrics.inbox())))
             .with_spares(pipelines.leavings.payloads.clone(), pipelines.leavings.bodies.clone());
         let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
         let started = TraceAgent::start(doors, service, self.exits);

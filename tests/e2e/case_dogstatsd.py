@@ -22,7 +22,10 @@ def dogstatsd_python(setup: Setup):
 
 def dogstatsd_node(setup: Setup):
     env = {"NODE_PATH": str(setup.work / "node-6/node_modules")}
-    return _client(setup, "dogstatsd_node", lambda port, _: [setup.work / "node/node", CLIENTS / "statsd.js", str(port)], env)
+    command = [setup.work / "node/node", CLIENTS / "statsd.js"]
+    udp = _client(setup, "dogstatsd_node", lambda port, _: [*command, f"udp:{port}"], env)
+    unix = _client(setup, "dogstatsd_node_unix", lambda _, path: [*command, f"unix:{path}"], env)
+    return f"udp: {udp}; unix socket: {unix}"
 
 
 def dogstatsd_script(setup: Setup):

@@ -1,12 +1,14 @@
 'use strict'
 // Sends every type of metric with hot-shots, and writes what it sent.
 //
-//     statsd.js PORT TRUTH
+//     statsd.js udp:PORT|unix:PATH TRUTH
 
 const fs = require('fs')
 const StatsD = require('hot-shots')
 
-const [port, truthPath] = process.argv.slice(2)
+const [where, truthPath] = process.argv.slice(2)
+const address = where.slice(where.indexOf(':') + 1)
+const way = where.startsWith('unix:') ? { protocol: 'uds', path: address } : { host: '127.0.0.1', port: address }
 const truth = { counts: {}, gauges: {}, sets: {}, distributions: {}, histograms: {}, events: [], checks: [] }
 
 function note (kind, name, tags, value, rate = 1) {
@@ -33,12 +35,12 @@ function everything (statsd, name, times) {
   }
 }
 
-const single = new StatsD({ host: '127.0.0.1', port, includeDatadogTelemetry: false })
+const single = new StatsD({ ...way, includeDatadogTelemetry: false })
 everything(single, 'single', 60)
 single.event('Title', 'Text | more', { alert_type: 'error', priority: 'normal', date_happened: new Date(1700000000000) }, ['a:b'])
 truth.events.push({ title: 'Title', text: 'Text | more', alert_type: 'error', priority: 'normal', tags: ['a:b'], date_happened: 1700000000 })
 single.check('shop.up', single.CHECKS.CRITICAL, { message: 'down' }, ['a:b'])
 truth.checks.push({ check: 'shop.up', status: 2, message: 'down', tags: ['a:b'] })
-const buffered = new StatsD({ host: '127.0.0.1', port, maxBufferSize: 1400, bufferFlushInterval: 5, includeDatadogTelemetry: false })
+const buffered = new StatsD({ ...way, maxBufferSize: 1400, bufferFlushInterval: 5, includeDatadogTelemetry: false })
 everything(buffered, 'buffered', 200)
 buffered.close(() => single.close(() => fs.writeFileSync(truthPath, JSON.stringify(truth))))
