@@ -41,6 +41,17 @@ impl Datagrams {
         starts.zip(&self.ends).map(|(start, end)| &self.bytes[start as usize..*end as usize])
     }
 
+    /// Takes them out; the memory stays.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Memory that it holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + size_of::<u32>() * self.ends.capacity()
+    }
+
     /// How many.
     pub fn len(&self) -> usize {
         self.ends.len()

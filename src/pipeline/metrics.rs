@@ -32,6 +32,8 @@ use crate::sys::ledger::Claim;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
+use crate::sys::spares;
+use crate::sys::spares::Spares;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,8 +78,12 @@ pub struct MetricsStage {
     bodies: Bodies,
     bad_lines: BadLines,
     checks: Option<Checks>,
+    spares: Spares<Datagrams>,
     ledger: Arc<Ledger>,
 }
+
+/// Buffers that are kept for sources: as many as are under way when both sides are busy, of the size that a source fills.
+const SPARES: spares::Limits = spares::Limits { items_max: 4, item_bytes_max: 128 * 1024 };
 
 /// Results of checks as JSON, without the bracket at the end.
 #[derive(Debug)]
@@ -97,8 +103,14 @@ impl MetricsStage {
             bodies: Bodies::new(&settings, queues, ledger.accept(Signal::Metrics, 0)),
             bad_lines: BadLines::default(),
             checks: None,
+            spares: Spares::new(SPARES),
             ledger,
         }
+    }
+
+    /// Buffers of datagrams that it is done with, for sources to fill again.
+    pub fn spares(&self) -> Spares<Datagrams> {
+        self.spares.clone()
     }
 
     fn take_datagrams(&mut self, datagrams: &Datagrams, now: Now) {
@@ -216,7 +228,12 @@ impl Stage for MetricsStage {
     fn take(&mut self, parcel: Parcel<MetricsItem>, now: Now) {
         let Parcel { item, claim, permit } = parcel;
         match item {
-            MetricsItem::Datagrams(datagrams) => self.take_datagrams(&datagrams, now),
+            MetricsItem::Datagrams(mut datagrams) => {
+                self.take_datagrams(&datagrams, now);
+                datagrams.clear();
+                let bytes = datagrams.memory_bytes();
+                self.spares.give(datagrams, bytes);
+            }
             MetricsItem::Contexts(take) => take(self.aggregator.seen()),
         }
         // What is really in the datagrams has been accepted in their place.
@@ -231,6 +248,7 @@ impl Stage for MetricsStage {
 
     fn on_due(&mut self, now: Now) {
         self.close(Close::Over, now);
+        self.spares.clear(); // under load they are there again at once
         if self.checks.as_ref().is_some_and(|checks| checks.due <= now.uptime) {
             self.send_checks();
         }

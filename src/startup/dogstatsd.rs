@@ -3,7 +3,6 @@
 use crate::config::Config;
 use crate::config::MapperProfiles;
 use crate::config::Mapping;
-use crate::model::metrics_item::MetricsItem;
 use crate::pipeline::metrics;
 use crate::pipeline::metrics::Origin;
 use crate::process::metrics as rules;
@@ -14,12 +13,12 @@ use crate::sources::dogstatsd::LastLine;
 use crate::sources::dogstatsd::Outlet;
 use crate::sources::dogstatsd::datagrams;
 use crate::sources::dogstatsd::stream;
+use crate::startup::parts::Pipelines;
 use crate::startup::parts::Servers;
 use crate::startup::plan;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::sys::datagrams::Datagrams;
-use crate::sys::inbox::Inbox;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Signal;
 use crate::sys::random::Random;
@@ -116,15 +115,18 @@ pub struct Dogstatsd {
 
 impl Dogstatsd {
     /// Starts those that are wanted. One that cannot be had is an error line; the rest goes on.
-    pub fn start(servers: &Servers<'_>, inbox: &Inbox<MetricsItem>) -> Dogstatsd {
+    pub fn start(servers: &Servers<'_>, pipelines: &Pipelines) -> Dogstatsd {
         let config = servers.config;
         if !config.use_dogstatsd {
             return Dogstatsd::default();
         }
         let (datagram_path, stream_path) = (&config.dogstatsd_socket, &config.dogstatsd_stream_socket);
         let has_socket = datagram_path.is_some() || stream_path.is_some();
-        let start =
-            Start { servers, inbox, buffer_bytes: config.dogstatsd_buffer_size.0.clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX) };
+        let start = Start {
+            servers,
+            pipelines,
+            buffer_bytes: config.dogstatsd_buffer_size.0.clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX),
+        };
         let told = |what: &dyn fmt::Display, err: &io::Error| {
             log::error!("dogstatsd cannot listen on {what}: {err}; the rest goes on")
         };
@@ -169,7 +171,7 @@ impl Dogstatsd {
 
 struct Start<'a> {
     servers: &'a Servers<'a>,
-    inbox: &'a Inbox<MetricsItem>,
+    pipelines: &'a Pipelines,
     buffer_bytes: usize,
 }
 
@@ -204,14 +206,15 @@ impl Start<'_> {
     fn outlet(&self, transport: &str) -> Outlet {
         let needs_its_end = self.servers.config.dogstatsd_eol_required.0.iter().any(|word| word == transport);
         let last_line = if needs_its_end { LastLine::NeedsItsEnd } else { LastLine::Counts };
-        Outlet { last_line, ..outlet(self.servers, self.inbox) }
+        Outlet { last_line, ..outlet(self.servers, self.pipelines) }
     }
 }
 
 /// Where lines of DogStatsD go, whoever writes them.
-pub fn outlet(servers: &Servers<'_>, inbox: &Inbox<MetricsItem>) -> Outlet {
+pub fn outlet(servers: &Servers<'_>, pipelines: &Pipelines) -> Outlet {
     Outlet {
-        inbox: inbox.clone(),
+        inbox: pipelines.metrics.inbox(),
+        spares: pipelines.datagrams.clone(),
         ledger: Arc::clone(servers.ledger),
         budget: servers.budget.clone(),
         clock: servers.clock,

@@ -1,6 +1,5 @@
 //! What the agent's own health is read from.
 
-use crate::model::metrics_item::MetricsItem;
 use crate::sources::health::Gauge;
 use crate::sources::health::Health;
 use crate::sources::health::Reading;
@@ -9,9 +8,9 @@ use crate::spool::Queue;
 use crate::startup::deliver::Deliver;
 use crate::startup::dogstatsd;
 use crate::startup::dogstatsd::Dogstatsd;
+use crate::startup::parts::Pipelines;
 use crate::startup::parts::Servers;
 use crate::sys::host;
-use crate::sys::inbox::Inbox;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -31,7 +30,7 @@ const QUEUES: [(&str, Kind); 5] = [
 ];
 
 /// Starts to tell of it, if that is wanted.
-pub fn start(servers: &Servers<'_>, deliver: &Deliver, dogstatsd: &Dogstatsd, inbox: &Inbox<MetricsItem>) -> Option<Health> {
+pub fn start(servers: &Servers<'_>, deliver: &Deliver, dogstatsd: &Dogstatsd, pipelines: &Pipelines) -> Option<Health> {
     if !servers.config.health_metrics {
         return None;
     }
@@ -43,7 +42,7 @@ pub fn start(servers: &Servers<'_>, deliver: &Deliver, dogstatsd: &Dogstatsd, in
         Reading { ledger: ledger.snapshot(), gauges: gauges(&queues, spool_bytes.as_deref()) }
     };
     let period = servers.config.health_metrics_period.max(PERIOD_MIN);
-    let started = Health::start(period, dogstatsd::outlet(servers, inbox), read, servers.exits);
+    let started = Health::start(period, dogstatsd::outlet(servers, pipelines), read, servers.exits);
     started.inspect_err(|err| log::error!("no metrics of the agent's own health: {err}")).ok()
 }
 

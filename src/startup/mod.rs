@@ -166,9 +166,9 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let direct = (place == Place::Edge && args.out.is_none())
         .then(|| Direct::new(relay.clone(), key.clone(), config.forwarder_timeout, memory.profile));
     let proxies = Proxies::new(proxies, direct, deliver.queue(Kind::Proxied), Arc::clone(&ledger), clock);
-    let dogstatsd = Dogstatsd::start(&servers, &pipelines.metrics.inbox());
+    let dogstatsd = Dogstatsd::start(&servers, &pipelines);
     let trace_agent = servers.trace_agent(&pipelines, proxies, dogstatsd.local_addr());
-    let health = health::start(&servers, &deliver, &dogstatsd, &pipelines.metrics.inbox());
+    let health = health::start(&servers, &deliver, &dogstatsd, &pipelines);
     let control =
         (place == Place::Edge && state.is_kept()).then(|| Control::start(&servers, &pipelines.metrics.inbox())).flatten();
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));

@@ -6,6 +6,7 @@ use crate::config::RunArgs;
 use crate::encode::info;
 use crate::errors::StartError;
 use crate::main_loop::MainEvent;
+use crate::model::metrics_item::Datagrams;
 use crate::model::rates::RatesHandle;
 use crate::model::traces_item::TracesItem;
 use crate::pipeline::Pipeline;
@@ -45,6 +46,7 @@ use crate::sys::ledger::Ledger;
 use crate::sys::memory::Budget;
 use crate::sys::socket_file;
 use crate::sys::socket_file::SocketFile;
+use crate::sys::spares::Spares;
 use std::fs::File;
 use std::io;
 use std::io::BufRead;
@@ -69,6 +71,8 @@ pub struct Pipelines {
     pub metrics: Pipeline<MetricsItem>,
     /// What payloads of spans leave behind.
     leavings: Leavings,
+    /// What batches of datagrams leave behind.
+    pub datagrams: Spares<Datagrams>,
 }
 
 /// What the pipelines are made from.
@@ -103,6 +107,7 @@ impl Pipelines {
         let metrics = MetricsStage::new(stages.metrics, queues, Arc::clone(ledger));
         Ok(Pipelines {
             leavings: traces.leavings(),
+            datagrams: metrics.spares(),
             traces: Pipeline::start("traces", traces, clock, exits).map_err(StartError::System)?,
             logs: Pipeline::start("logs", logs, clock, exits).map_err(StartError::System)?,
             metrics: Pipeline::start("metrics", metrics, clock, exits).map_err(StartError::System)?,
@@ -202,7 +207,7 @@ impl Servers<'_> {
         let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
         let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state)
             .with_proxies(proxies)
-            .with_dogstatsd(self.config.use_dogstatsd.then(|| dogstatsd::outlet(self, &pipelines.metrics.inbox())))
+            .with_dogstatsd(self.config.use_dogstatsd.then(|| dogstatsd::outlet(self, pipelines)))
             .with_spares(pipelines.leavings.payloads.clone(), pipelines.leavings.bodies.clone());
         let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
         let started = TraceAgent::start(doors, service, self.exits);

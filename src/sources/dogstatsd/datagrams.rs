@@ -2,7 +2,6 @@
 
 use super::BATCH_BYTES_MAX;
 use super::Outlet;
-use crate::model::metrics_item;
 use crate::sys::datagrams::Datagrams;
 use crate::sys::inbox::Sender;
 use crate::sys::worker::Worker;
@@ -64,7 +63,7 @@ impl Server {
 
 fn receive(socket: &Datagrams, stopping: &AtomicBool, buffer: &mut [u8], outlet: &Outlet) {
     loop {
-        let mut batch = metrics_item::Datagrams::default();
+        let mut batch = outlet.batch();
         // Once it is woken the first call no longer waits, and takes out what is still there.
         match socket.receive(buffer) {
             Ok(bytes) => outlet.add(&mut batch, &buffer[..bytes]),
@@ -96,6 +95,7 @@ fn outlive(err: &io::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::metrics_item;
     use crate::model::metrics_item::MetricsItem;
     use crate::sources::dogstatsd::LastLine;
     use crate::sys::clock::Clock;
@@ -106,15 +106,17 @@ mod tests {
     use crate::sys::ledger::Ledger;
     use crate::sys::memory::Budget;
     use crate::sys::socket_file;
+    use crate::sys::spares::Limits;
+    use crate::sys::spares::Spares;
     use std::net::Ipv4Addr;
     use std::net::UdpSocket;
     use std::os::unix::net::UnixDatagram;
 
     fn outlet(items_max: usize, last_line: LastLine) -> (Outlet, Receiver<Message<MetricsItem>>, Arc<Ledger>) {
         let (inbox, receiver) = inbox(items_max);
-        let ledger = Ledger::new();
+        let (ledger, spares) = (Ledger::new(), Spares::new(Limits::NONE));
         let outlet =
-            Outlet { inbox, ledger: Arc::clone(&ledger), budget: Budget::new(1 << 20), clock: Clock::new(), last_line };
+            Outlet { inbox, ledger: Arc::clone(&ledger), budget: Budget::new(1 << 20), spares, clock: Clock::new(), last_line };
         (outlet, receiver, ledger)
     }
 

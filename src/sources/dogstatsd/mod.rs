@@ -20,6 +20,7 @@ use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
 use crate::sys::memory::Budget;
+use crate::sys::spares::Spares;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Outlet {
     pub ledger: Arc<Ledger>,
     /// What all requests and datagrams share.
     pub budget: Budget,
+    /// Buffers that the pipeline is done with.
+    pub spares: Spares<Datagrams>,
     /// For the moment that a batch may wait.
     pub clock: Clock,
     /// The rule for lines without an end.
@@ -54,6 +57,11 @@ pub struct Outlet {
 }
 
 impl Outlet {
+    /// A batch with nothing in it.
+    fn batch(&self) -> Datagrams {
+        self.spares.take().unwrap_or_default()
+    }
+
     /// Adds one datagram to `batch`.
     fn add(&self, batch: &mut Datagrams, datagram: &[u8]) {
         let whole = match self.last_line {
@@ -72,7 +80,8 @@ impl Outlet {
     /// Hands `batch` to the pipeline, or counts it as lost.
     pub fn hand_on(&self, batch: Datagrams) {
         if batch.is_empty() {
-            return;
+            let bytes = batch.memory_bytes();
+            return self.spares.give(batch, bytes);
         }
         let claim = self.ledger.accept(Signal::Metrics, batch.len() as u64);
         let by = self.clock.instant_in(PATIENCE);

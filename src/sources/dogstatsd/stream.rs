@@ -8,7 +8,6 @@
 
 use super::BATCH_BYTES_MAX;
 use super::Outlet;
-use crate::model::metrics_item::Datagrams;
 use crate::sources::connections::Connections;
 use crate::sources::connections::Seat;
 use crate::sources::socket::Listener;
@@ -122,7 +121,7 @@ impl Connection {
 
     /// Hands on the messages that are whole; whether more can follow.
     fn hand_on_messages(&mut self) -> bool {
-        let (mut batch, mut at, mut is_good) = (Datagrams::default(), 0, true);
+        let (mut batch, mut at, mut is_good) = (self.outlet.batch(), 0, true);
         while let Some((length, rest)) = self.unread[at..].split_first_chunk::<LENGTH_BYTES>() {
             let length = u32::from_le_bytes(*length) as usize;
             if self.message_bytes_max < length {
@@ -155,6 +154,8 @@ mod tests {
     use crate::sys::ledger::Ledger;
     use crate::sys::memory::Budget;
     use crate::sys::socket_file;
+    use crate::sys::spares::Limits;
+    use crate::sys::spares::Spares;
     use std::io::Read;
     use std::io::Write;
     use std::os::unix::net::UnixStream;
@@ -165,7 +166,8 @@ mod tests {
         let (exits, _keep) = channel(4);
         let ledger = Ledger::new();
         let (budget, clock, last_line) = (Budget::new(1 << 20), Clock::new(), LastLine::Counts);
-        let outlet = Outlet { inbox, ledger: Arc::clone(&ledger), budget, clock, last_line };
+        let spares = Spares::new(Limits::NONE);
+        let outlet = Outlet { inbox, ledger: Arc::clone(&ledger), budget, spares, clock, last_line };
         let path = std::env::temp_dir().join(format!("mote-stream-{}-{malformed}-{}", std::process::id(), expected.len()));
         let (listener, _file) = socket_file::listen(&path, socket_file::MODE_OF_ALL).unwrap();
         let server = Server::start("stream", listener, 64, outlet, &exits).unwrap();
