@@ -213,11 +213,12 @@ fn people_can_ask_a_running_agent_what_it_has_seen() {
 
 #[test]
 fn the_agents_own_health_is_told_as_metrics() {
-    let mut stage = stage(&[("DD_HEALTH_METRICS_PERIOD", "1")]);
+    let mut stage = stage(&[("DD_HEALTH_METRICS_PERIOD", "1"), ("DD_STATSD_METRIC_NAMESPACE", "shop")]);
     stage.send("a:1|c");
     stage.agent.wait_for("metrics", "accepted", 4); // the point, and at least three of the agent's own
     stage.agent.stop_and_finish().assert_clean();
     let records = stage.intake.records();
+    assert!(records.iter().any(|record| record["metric"] == "shop.a"), "{records:#?}");
     assert!(records.iter().any(|record| record["metric"] == "mote.memory.bytes"), "{records:#?}");
     let counted = json!(["outcome:accepted", "signal:metrics"]);
     assert!(records.iter().any(|record| record["metric"] == "mote.records" && record["tags"] == counted), "{records:#?}");

@@ -317,7 +317,7 @@ settings! {
     statsd_metric_namespace: Option<String> = "statsd_metric_namespace" [] "";
     /// Metrics whose names begin with one of these stay without it.
     statsd_metric_namespace_blacklist: Words = "statsd_metric_namespace_blacklist" ["DD_STATSD_METRIC_NAMESPACE_BLOCKLIST"]
-        "datadog.agent datadog.dogstatsd datadog.process datadog.trace_agent datadog.tracer activemq activemq_58 airflow cassandra confluent hazelcast hive ignite jboss jvm kafka presto sidekiq solr tomcat runtime";
+        "mote. datadog.agent datadog.dogstatsd datadog.process datadog.trace_agent datadog.tracer activemq activemq_58 airflow cassandra confluent hazelcast hive ignite jboss jvm kafka presto sidekiq solr tomcat runtime";
     /// Metrics that do not go on.
     statsd_metric_blocklist: Words = "statsd_metric_blocklist" ["DD_METRIC_FILTERLIST"] "";
     /// Nor do those whose names begin like that.

@@ -35,6 +35,11 @@ impl<'a> Place<'a> {
         if named.is_empty() { self.host } else { named }
     }
 
+    /// Zero stands for no time, as in the Agent.
+    fn time(&self, named: Option<i64>) -> i64 {
+        named.filter(|seconds| *seconds != 0).unwrap_or(self.now)
+    }
+
     fn tags(&self) -> Vec<Value> {
         self.tags.split(TAG_SEPARATOR).filter(|tag| !tag.is_empty()).map(Value::from).collect()
     }
@@ -45,7 +50,7 @@ pub fn check(out: &mut Vec<u8>, check: &ServiceCheck<'_>, place: &Place<'_>) {
     let members: [(&str, Value); 6] = [
         ("check", (*check.name).into()),
         ("host_name", place.host(&check.host).into()),
-        ("timestamp", check.timestamp.unwrap_or(place.now).into()),
+        ("timestamp", place.time(check.timestamp).into()),
         ("status", check.status.into()),
         ("message", (*check.message).into()),
         ("tags", place.tags().into()),
@@ -68,7 +73,7 @@ pub fn event(out: &mut Vec<u8>, event: &Event<'_>, place: &Place<'_>) {
     let members: [(&str, Value); 9] = [
         ("title", (*event.title).into()),
         ("text", (*event.text).into()),
-        ("date_happened", event.timestamp.unwrap_or(place.now).into()),
+        ("date_happened", place.time(event.timestamp).into()),
         ("host", place.host(&event.host).into()),
         ("priority", priority.into()),
         ("tags", place.tags().into()),
@@ -104,6 +109,11 @@ mod tests {
         check(&mut out, &result, &PLACE);
         let expected = r#"{"check":"redis.up","host_name":"gw-1","timestamp":1700000000,"status":2,"message":"timed \"out\"","tags":["a:b","c"]}"#;
         assert_eq!(text(out), expected);
+    }
+
+    #[test]
+    fn a_time_of_zero_is_none() {
+        assert_eq!([None, Some(0), Some(7)].map(|named| PLACE.time(named)), [PLACE.now, PLACE.now, 7]);
     }
 
     #[test]

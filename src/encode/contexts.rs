@@ -3,7 +3,6 @@
 use crate::model::metrics_item::ContextSeen;
 use serde_json::Value;
 use serde_json::json;
-use std::fmt::Write;
 
 /// A JSON array of objects with name, tags, count and last_seen in Unix seconds.
 pub fn as_json(mut contexts: Vec<ContextSeen>) -> String {
@@ -22,7 +21,10 @@ pub fn as_text(mut contexts: Vec<ContextSeen>, now: i64) -> String {
     let mut text = format!("{:>12}  {:>9}  {:width$}  tags\n", "points", "last seen", "metric");
     for ContextSeen { name, tags, count, last_seen } in &contexts {
         let ago = format!("{} s ago", now.saturating_sub(*last_seen).max(0));
-        let _ = writeln!(text, "{count:>12}  {ago:>9}  {name:width$}  {tags}"); // a String takes any text
+        let line = format!("{count:>12}  {ago:>9}  {name:width$}  {tags}");
+        // Whoever may send a metric must not steer the terminal of whoever looks at it.
+        text.extend(line.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }));
+        text.push('\n');
     }
     text
 }
@@ -47,6 +49,14 @@ mod tests {
     fn the_most_frequent_comes_first() {
         let expected = "      points  last seen  metric     tags\n          70   10 s ago  long.name  env:prod,team:web\n           3   10 s ago  a          x\n           3   10 s ago  b          \n";
         assert_eq!(as_text(contexts(), 100), expected);
+    }
+
+    #[test]
+    fn names_and_tags_do_not_steer_the_terminal() {
+        let context = ContextSeen { name: "a\x1b[2J".into(), tags: "b\x07,c\u{9b}".into(), count: 1, last_seen: 1 };
+        let text = as_text(vec![context], 1);
+        assert_eq!(text.chars().filter(|c| c.is_control()).collect::<String>(), "\n\n");
+        assert!(text.contains("a\u{fffd}[2J   b\u{fffd},c\u{fffd}\n"), "{text}");
     }
 
     #[test]

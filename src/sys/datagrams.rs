@@ -16,6 +16,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+/// The system takes a datagram in as long as the buffer is not full, so the last may lie beyond its end.
+const ONE_MORE: usize = 128 << 10;
+
 /// A bound socket.
 #[derive(Debug)]
 pub struct Datagrams {
@@ -47,6 +50,13 @@ impl Datagrams {
         if sockopt::set_socket_recv_buffer_size_force(&self.socket, bytes).is_err() {
             let _ = sockopt::set_socket_recv_buffer_size(&self.socket, bytes); // then it stays as it is
         }
+    }
+
+    /// The most that can wait here at one moment, each datagram with what the system needs for it. A Unix socket that was woken takes nothing
+    /// more in, so it has no limit.
+    pub fn waiting_bytes_max(&self) -> usize {
+        let buffer = sockopt::socket_recv_buffer_size(&self.socket).unwrap_or_default();
+        if self.local_addr.is_some() { buffer + ONE_MORE } else { usize::MAX }
     }
 
     /// The next datagram's bytes at the start of `buffer`, and how many; what of it does not fit is lost. 0 also when [`Self::wake`] was

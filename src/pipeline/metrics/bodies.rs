@@ -6,6 +6,7 @@ use crate::encode::metric_body::MetricBody;
 use crate::encode::series;
 use crate::encode::series::Origin;
 use crate::encode::sketches;
+use crate::model::series::Series;
 use crate::pipeline::metrics::Queues;
 use crate::pipeline::metrics::Settings;
 use crate::process::metrics::Outgoing;
@@ -69,6 +70,14 @@ impl Bodies {
 
     /// Puts in what leaves, which settles so many points.
     pub fn add(&mut self, outgoing: Outgoing<'_>, points: u64) {
+        if let Outgoing::Series(series) = outgoing {
+            // Only points with a time of their own are so many, and each of these settles itself.
+            let (first, rest) = series.points.split_at(series.points.len().min(self.series.limits.points_max as usize));
+            if !rest.is_empty() {
+                self.add(Outgoing::Series(Series { points: first, ..series }), first.len() as u64);
+                return self.add(Outgoing::Series(Series { points: rest, ..series }), points - first.len() as u64);
+            }
+        }
         let mut claim = self.held.split(points);
         self.message.clear();
         let origin = |name: &str| self.origin.and_then(|origin| origin.of(name));

@@ -226,6 +226,16 @@ fn many_points_with_their_own_time_do_not_wait_for_the_bucket() {
 }
 
 #[test]
+fn no_body_has_more_points_than_the_intake_takes() {
+    let mut rig = rig();
+    rig.send(&[&format!("m{}|g|T1699000000", ":7".repeat(25_000))], at(3));
+    let bodies = rig.take(&rig.queues.series, |body| collect(|each| show::series(body, each).is_ok()));
+    let points = |body: &Vec<Value>| body.iter().map(|series| series["points"].as_array().unwrap().len()).sum::<usize>();
+    assert_eq!(bodies.iter().map(points).collect::<Vec<_>>(), [10_000, 10_000, 5_000]);
+    rig.books("metrics accepted=25000 restored=0 sent=25000 memory=0 spool=0 dropped=0; balanced lost=0");
+}
+
+#[test]
 fn whoever_asks_is_told_which_contexts_there_are() {
     let mut rig = rig();
     rig.send(&["a:1:2|c|#y,x"], at(1));

@@ -19,6 +19,9 @@ pub const BINS_MAX: usize = 4096;
 /// What a bin that is sent counts at most.
 const BIN_COUNT_MAX: u32 = 65_535;
 
+/// What a sketch counts at most: the intake's number has a sign.
+const COUNT_MAX: u64 = i64::MAX as u64;
+
 const GAMMA: f64 = 1.015625;
 
 /// ln 1.015625.
@@ -82,7 +85,7 @@ fn insert_many(sketch: &mut Sketch, value: f64, key: i16, weight: f64, growth: G
         sketch.min = sketch.min.min(value);
         sketch.max = sketch.max.max(value);
     }
-    sketch.count = sketch.count.saturating_add(count);
+    sketch.count = sketch.count.saturating_add(count).min(COUNT_MAX);
     sketch.sum += value * weight;
     sketch.avg += (value - sketch.avg) * count as f64 / sketch.count as f64;
     add(&mut sketch.bins, SketchBin { key, count: u32::try_from(count).unwrap_or(u32::MAX) }, growth);
@@ -99,7 +102,7 @@ pub fn merge(sketch: &mut Sketch, other: &Sketch) {
     }
     sketch.min = sketch.min.min(other.min);
     sketch.max = sketch.max.max(other.max);
-    sketch.count = sketch.count.saturating_add(other.count);
+    sketch.count = sketch.count.saturating_add(other.count).min(COUNT_MAX);
     sketch.sum += other.sum;
     sketch.avg += (other.avg - sketch.avg) * other.count as f64 / sketch.count as f64;
     for bin in &other.bins {
@@ -202,8 +205,10 @@ pub fn bins_to_send(sketch: &Sketch) -> Vec<SketchBin> {
             bins.push(SketchBin { key: bin.key, count: remainder });
             left -= remainder;
         }
-        bins.extend((0..left / BIN_COUNT_MAX).map(|_| SketchBin { key: bin.key, count: BIN_COUNT_MAX }));
+        bins.extend((0..left / BIN_COUNT_MAX).take(BINS_MAX).map(|_| SketchBin { key: bin.key, count: BIN_COUNT_MAX }));
     }
+    // Of one bin alone there may be more: a sample rate of nearly nothing makes one value billions.
+    bins.drain(..bins.len().saturating_sub(BINS_MAX));
     bins
 }
 
@@ -327,6 +332,15 @@ mod tests {
         let sent = bins_to_send(&Sketch { bins, ..Sketch::default() });
         assert_eq!((sent.len(), sent[0]), (4096, SketchBin { key: 4, count: 4 }));
         assert_eq!(sent.iter().map(|bin| u64::from(bin.count)).sum::<u64>(), 204_095);
+    }
+
+    #[test]
+    fn a_value_that_stands_for_very_many_makes_no_more_bins_than_are_sent() {
+        let mut sketch = Sketch::default();
+        insert(&mut sketch, 1.0, 1e-300, Growth::Allowed);
+        insert(&mut sketch, 1.0, 1e-300, Growth::Allowed);
+        assert_eq!(sketch.count, i64::MAX as u64, "the intake's number has a sign");
+        assert_eq!(bins_to_send(&sketch), vec![SketchBin { key: 1338, count: 65_535 }; BINS_MAX]);
     }
 
     #[test]

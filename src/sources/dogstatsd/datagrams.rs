@@ -17,6 +17,9 @@ use std::time::Instant;
 /// After an error that is not one datagram's, so that a broken socket does not keep a core busy.
 const REST: Duration = Duration::from_millis(100);
 
+/// What the system needs for a datagram besides its bytes, at least; with it, bytes that were received say how many had waited.
+const SYSTEM_BYTES: usize = 256;
+
 /// A socket and the thread that empties it.
 #[derive(Debug)]
 pub struct Server {
@@ -53,17 +56,24 @@ impl Server {
 
     /// Hands on what has arrived, then ends.
     pub fn stop(self, by: Instant) {
+        self.ends(by);
+    }
+
+    fn ends(&self, by: Instant) -> bool {
         self.stopping.store(true, SeqCst);
         self.socket.wake();
-        if let Err(err) = self.worker.finish(by) {
-            log::warn!("{err}");
-        }
+        self.worker.finish(by).inspect_err(|err| log::warn!("{err}")).is_ok()
     }
 }
 
 fn receive(socket: &Datagrams, stopping: &AtomicBool, buffer: &mut [u8], outlet: &Outlet) {
+    // Someone who sends faster than this thread receives must not keep it from ending.
+    let mut left = None;
     loop {
         let mut batch = outlet.batch();
+        if left.is_none() && stopping.load(SeqCst) {
+            left = Some(socket.waiting_bytes_max());
+        }
         // Once it is woken the first call no longer waits, and takes out what is still there.
         match socket.receive(buffer) {
             Ok(bytes) => outlet.add(&mut batch, &buffer[..bytes]),
@@ -76,7 +86,8 @@ fn receive(socket: &Datagrams, stopping: &AtomicBool, buffer: &mut [u8], outlet:
                 Ok(None) | Err(_) => break, // an error comes again with the next call that waits
             }
         }
-        let is_last = batch.is_empty() && stopping.load(SeqCst);
+        left = left.map(|left: usize| left.saturating_sub(batch.bytes_len() + batch.len() * SYSTEM_BYTES));
+        let is_last = left == Some(0) || (batch.is_empty() && stopping.load(SeqCst));
         outlet.hand_on(batch);
         if is_last {
             return;
@@ -101,6 +112,7 @@ mod tests {
     use crate::sys::clock::Clock;
     use crate::sys::inbox::Message;
     use crate::sys::inbox::Receiver;
+    use crate::sys::inbox::RecvTimeoutError;
     use crate::sys::inbox::channel;
     use crate::sys::inbox::inbox;
     use crate::sys::ledger::Ledger;
@@ -168,6 +180,34 @@ mod tests {
         client.send_to(b"d:4|c", &path).unwrap();
         server.stop(far());
         assert_eq!(texts(&receiver), ["a:1|c\nb:2|c\n"], "what no line feed ends is dropped");
+    }
+
+    #[test]
+    fn a_flood_does_not_keep_it_from_ending() {
+        // Each batch waits in vain for a place, so there is always more to receive.
+        let (outlet, receiver, _ledger) = outlet(1, LastLine::Counts);
+        let (exits, _keep) = channel(4);
+        let socket = Datagrams::from(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        socket.set_receive_buffer(4096);
+        let server = Server::start("udp", socket, 65_535, outlet, &exits).unwrap();
+        let (addr, clock) = (server.local_addr().unwrap(), Clock::new());
+        let (flooding, has_begun) = channel(1);
+        let (is_needed, is_over) = channel::<()>(1);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let client = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                // Not at full speed, which would cost other tests their datagrams.
+                while is_over.recv_deadline(clock.instant_in(Duration::from_millis(1))) == Err(RecvTimeoutError::Timeout) {
+                    let _ = client.send_to(&[b'x'; 30_000], addr); // what finds no room is lost
+                    let _ = flooding.try_send(()); // once is enough
+                }
+            });
+            has_begun.recv().unwrap();
+            let has_ended = server.ends(clock.instant_in(Duration::from_secs(20)));
+            drop(is_needed);
+            assert!(has_ended);
+        });
+        assert_eq!(texts(&receiver).first().map(String::len), Some(30_000));
     }
 
     #[test]
