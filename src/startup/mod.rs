@@ -296,7 +296,9 @@ fn announce_config(loaded: &Loaded, env: &Env) {
     for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
         let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
         let address_with_more = value.contains('@') || value.contains('?');
-        log::debug!("{name}={}", if secret || address_with_more { "***" } else { value });
+        // What the Agent's other settings hold is not known here; `DD_ADDITIONAL_ENDPOINTS` holds keys.
+        let shown = config::names_a_setting(name) && !secret && !address_with_more;
+        log::debug!("{name}={}", if shown { value } else { "***" });
     }
 }
 
