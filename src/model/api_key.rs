@@ -86,52 +86,72 @@ pub enum KeyState {
 /// A mutex, because several senders read the same present state at their own time; a channel would deliver each state once.
 #[derive(Clone, Debug)]
 pub struct KeyHandle {
-    shared: Arc<(Mutex<KeyState>, Condvar)>,
+    shared: Arc<(Mutex<Shared>, Condvar)>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: KeyState,
+    /// Someone wants the sources to be asked again.
+    asked: bool,
 }
 
 impl KeyHandle {
     /// A handle in the given state.
     pub fn new(state: KeyState) -> KeyHandle {
-        KeyHandle { shared: Arc::new((Mutex::new(state), Condvar::new())) }
+        KeyHandle { shared: Arc::new((Mutex::new(Shared { state, asked: false }), Condvar::new())) }
     }
 
     /// The state now.
     pub fn state(&self) -> KeyState {
-        self.lock().clone()
+        self.lock().state.clone()
     }
 
     /// Sets what a source has answered.
     pub fn set(&self, state: KeyState) {
-        *self.lock() = state;
+        self.lock().state = state;
         self.shared.1.notify_all();
     }
 
     /// The intake refused `key`. Another key that has come in the meantime stays.
     pub fn refuse(&self, key: &ApiKey) {
-        let mut state = self.lock();
-        if *state == KeyState::Ready(key.clone()) {
-            *state = KeyState::Refused(key.clone());
+        let mut shared = self.lock();
+        if shared.state == KeyState::Ready(key.clone()) {
+            shared.state = KeyState::Refused(key.clone());
             self.shared.1.notify_all();
         }
     }
 
     /// The key may have changed where it comes from, as after a sandbox was restored: it is asked for again, and data wait.
     pub fn doubt(&self) {
-        let mut state = self.lock();
-        if *state != KeyState::Absent {
-            *state = KeyState::Pending;
+        let mut shared = self.lock();
+        if shared.state != KeyState::Absent {
+            shared.state = KeyState::Pending;
             self.shared.1.notify_all();
         }
+    }
+
+    /// Asks for a look at the sources; what there is stays in use until they have answered.
+    pub fn ask(&self) {
+        self.lock().asked = true;
+        self.shared.1.notify_all();
     }
 
     /// Waits until the state is another than `known`, `wait` at most, and returns it.
     pub fn wait_change(&self, known: &KeyState, wait: Duration) -> KeyState {
         let (_, changed) = &*self.shared;
-        let guard = changed.wait_timeout_while(self.lock(), wait, |state| state == known);
-        guard.unwrap_or_else(PoisonError::into_inner).0.clone()
+        let guard = changed.wait_timeout_while(self.lock(), wait, |shared| shared.state == *known);
+        guard.unwrap_or_else(PoisonError::into_inner).0.state.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, KeyState> {
+    /// For whoever resolves the key: waits in the same way, and no longer than until someone asks. Says whether someone did.
+    pub fn wait_asked(&self, known: &KeyState, wait: Duration) -> bool {
+        let (_, changed) = &*self.shared;
+        let guard = changed.wait_timeout_while(self.lock(), wait, |shared| shared.state == *known && !shared.asked);
+        std::mem::take(&mut guard.unwrap_or_else(PoisonError::into_inner).0.asked)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
