@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(Arc<Zeroizing<String>>);
 
+/// Datadog's keys have 32 to 40 characters.
+const BYTES_MAX: usize = 1024;
+
 /// Why a text is no key. Carries nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiKeyError {
@@ -17,12 +20,15 @@ pub enum ApiKeyError {
     Empty,
     /// Characters that no header may carry.
     NotPrintable,
+    /// More than any header may carry.
+    TooLong,
 }
 
 impl fmt::Display for ApiKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ApiKeyError::Empty => write!(f, "the key is empty"),
+            ApiKeyError::TooLong => write!(f, "the key is longer than {BYTES_MAX} bytes"),
             ApiKeyError::NotPrintable => write!(f, "the key has characters that a header cannot carry"),
         }
     }
@@ -31,9 +37,10 @@ impl fmt::Display for ApiKeyError {
 impl std::error::Error for ApiKeyError {}
 
 impl ApiKey {
-    /// Cleans `text` as it comes from files, consoles and copy and paste: white space and quotes at both ends go, blanks inside too.
+    /// Cleans `text` as it comes from files, consoles and copy and paste: white space, quotes and an editor's byte order mark
+    /// at both ends go, blanks inside too.
     pub fn parse(text: &str) -> Result<ApiKey, ApiKeyError> {
-        let outer = |c: char| c.is_whitespace() || c == '"' || c == '\'';
+        let outer = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}');
         let mut key = Zeroizing::new(String::with_capacity(text.len())); // growing would leave pieces behind
         key.extend(text.trim_matches(outer).chars().filter(|c| !c.is_whitespace()));
         if key.is_empty() {
@@ -41,6 +48,9 @@ impl ApiKey {
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ApiKeyError::NotPrintable);
+        }
+        if BYTES_MAX < key.len() {
+            return Err(ApiKeyError::TooLong);
         }
         Ok(ApiKey(Arc::new(key)))
     }
@@ -170,6 +180,7 @@ mod tests {
         check("abc", Ok("abc"));
         check(" \"ab c\"\n\n", Ok("abc"));
         check("'12345'", Ok("12345"));
+        check("\u{feff}abc\r\n", Ok("abc"));
     }
 
     #[test]
@@ -177,6 +188,7 @@ mod tests {
         check(" \"\" ", Err(ApiKeyError::Empty));
         check("a\u{7}b", Err(ApiKeyError::NotPrintable));
         check("schlüssel", Err(ApiKeyError::NotPrintable));
+        check(&"a".repeat(1025), Err(ApiKeyError::TooLong));
     }
 
     #[test]
