@@ -48,7 +48,8 @@ pub fn kept_elsewhere(env: &Env) -> Vec<(String, String, Keeper)> {
     found
 }
 
-fn names_a_setting(name: &str) -> bool {
+/// Whether some setting is set by the variable `name`.
+pub fn names_a_setting(name: &str) -> bool {
     SETTINGS.iter().any(|row| row.variable() == name || row.aliases.contains(&name))
 }
 

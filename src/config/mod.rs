@@ -27,6 +27,7 @@ pub use env::AwsEnv;
 pub use env::Env;
 pub use env::Keeper;
 pub use env::kept_elsewhere;
+pub use env::names_a_setting;
 pub use handles::Handles;
 pub use handles::Kept;
 pub use keys::KeySource;

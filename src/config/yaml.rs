@@ -11,6 +11,7 @@ use saphyr_parser::Span;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::io::Read;
 use std::path::Path;
 
 const BYTES_MAX: u64 = 1 << 20;
@@ -50,7 +51,11 @@ pub fn read(path: &Path) -> Result<Raw, YamlError> {
     if BYTES_MAX < length {
         return Err(YamlError::TooLong);
     }
-    parse(&fs::read_to_string(path).map_err(YamlError::Io)?)
+    // Devices and pipes have no length before they are read.
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(YamlError::Io)?;
+    file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(YamlError::Io)?;
+    if BYTES_MAX < text.len() as u64 { Err(YamlError::TooLong) } else { parse(&text) }
 }
 
 /// Reads `text`; an empty one is an empty mapping.
@@ -147,6 +152,11 @@ mod tests {
     #[track_caller]
     fn check_error(yaml: &str, expected: &str) {
         assert_eq!(parse(yaml).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn what_has_no_end_is_too_long() {
+        assert!(matches!(read(Path::new("/dev/zero")), Err(YamlError::TooLong)));
     }
 
     #[test]

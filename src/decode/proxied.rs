@@ -103,8 +103,8 @@ const TAGS_BYTES_MAX: usize = 4001;
 /// A host name has at most 253 bytes, and the site needs its share.
 const SUBDOMAIN_BYTES_MAX: usize = 128;
 
-/// No honest address comes near this, and one that no client library takes would be tried for ever.
-const ADDRESS_BYTES_MAX: usize = 16 * 1024;
+/// No honest address or header comes near this, and one that cannot be written into a request would be tried for ever.
+const LINE_BYTES_MAX: usize = 7 * 1024;
 
 /// The route that serves `path`.
 pub fn route(path: &str) -> Option<&'static Route> {
@@ -204,7 +204,7 @@ pub enum Unfit {
     NoAppKey,
     /// Nobody takes this product.
     NotServed,
-    /// Path and query are longer than any address.
+    /// Path and query, or a header, are longer than any that can be sent on.
     TooLong,
 }
 
@@ -217,7 +217,7 @@ impl fmt::Display for Unfit {
             Unfit::Query => "the query has characters that are not passed on",
             Unfit::NoAppKey => "an application key is wanted and none is configured",
             Unfit::NotServed => "nobody takes this",
-            Unfit::TooLong => "path and query are too long",
+            Unfit::TooLong => "path and query, or a header, are too long",
         })
     }
 }
@@ -228,7 +228,8 @@ pub fn outgoing(route: &Route, call: &Call<'_>, intakes: &Intakes, passer: &Pass
         Product::Evp => evp(route, call, intakes.evp.as_ref().ok_or(Unfit::NotServed)?, passer)?,
         _ => to_its_intake(route, call, intakes, passer)?,
     };
-    if ADDRESS_BYTES_MAX < outgoing.address.len() { Err(Unfit::TooLong) } else { Ok(outgoing) }
+    let headers = outgoing.headers.iter().map(|(name, value)| name.len() + value.len());
+    if headers.chain([outgoing.address.len()]).any(|bytes| LINE_BYTES_MAX < bytes) { Err(Unfit::TooLong) } else { Ok(outgoing) }
 }
 
 fn to_its_intake(route: &Route, call: &Call<'_>, intakes: &Intakes, passer: &Passer) -> Result<Outgoing, Unfit> {
@@ -592,7 +593,8 @@ mod tests {
     fn telemetry_keeps_path_and_query_and_cannot_leave_its_host() {
         check_address("/telemetry/proxy/api/v2/apmtelemetry?a=b", &[], Ok("https://t/api/v2/apmtelemetry?a=b"));
         check_address("/telemetry/proxy/@evil.com/#x", &[], Ok("https://t/@evil.com/%23x"));
-        check_address(&format!("/telemetry/proxy/{}", "é".repeat(5000)), &[], Err(Unfit::TooLong));
+        check_address(&format!("/telemetry/proxy/{}", "é".repeat(2000)), &[], Err(Unfit::TooLong));
+        check_address("/telemetry/proxy/a", &[("X-Long", &"x".repeat(7200))], Err(Unfit::TooLong));
         let found = pass("/telemetry/proxy/a", &[("dd-agent-env", "fake")]).unwrap();
         assert_eq!((value(&found, "DD-Agent-Env"), value(&found, "DD-Agent-Hostname")), (vec!["prod"], vec!["gw-1"]));
     }

@@ -25,6 +25,7 @@ use crate::sys::clock::Clock;
 use crate::sys::inbox::Sender;
 use crate::sys::ledger::Reason;
 use crate::sys::net::Client;
+use crate::sys::net::NetError;
 use crate::sys::net::Request;
 use crate::sys::random::Random;
 use crate::sys::worker::Worker;
@@ -244,6 +245,11 @@ fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, r
                 remarks.say(format_args!("{name}: the intake answered {}", answer.status));
             }
             Outcome::Answer { status: answer.status, retry_after }
+        }
+        // What a client has put into it would hold up all others for ever. Addresses and headers of the rest are our own.
+        Err(err @ NetError::Unfit(_)) if body.address.is_some() => {
+            remarks.say(format_args!("{name}: {err}"));
+            return Verdict::Discard(Reason::Malformed);
         }
         Err(err) => {
             remarks.say(format_args!("{name}: no answer from the intake: {err}"));

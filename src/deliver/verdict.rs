@@ -39,7 +39,8 @@ pub fn judge(outcome: Outcome) -> Verdict {
     match outcome {
         Outcome::Answer { status: 200..=299, .. } => Verdict::Done,
         Outcome::Answer { status: 401 | 403, .. } => Verdict::HoldForKey,
-        Outcome::Answer { status: 408 | 429 | 500..=599, retry_after } => {
+        // 407 is a proxy's word; no intake has seen the body.
+        Outcome::Answer { status: 407 | 408 | 429 | 500..=599, retry_after } => {
             Verdict::Retry(retry_after.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX)))
         }
         Outcome::Answer { status: 413, .. } => Verdict::Discard(Reason::TooLarge),
@@ -66,6 +67,7 @@ mod tests {
     #[test]
     fn trouble_that_passes_is_tried_again() {
         check(503, None, Verdict::Retry(None));
+        check(407, None, Verdict::Retry(None));
         check(429, Some(7), Verdict::Retry(Some(Duration::from_secs(7))));
         check(429, Some(7_000), Verdict::Retry(Some(Duration::from_secs(60))));
         assert_eq!(judge(Outcome::NoAnswer), Verdict::Retry(None));

@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(Arc<Zeroizing<String>>);
 
+/// Datadog's keys have 32 to 40 characters.
+const BYTES_MAX: usize = 1024;
+
 /// Why a text is no key. Carries nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiKeyError {
@@ -17,12 +20,15 @@ pub enum ApiKeyError {
     Empty,
     /// Characters that no header may carry.
     NotPrintable,
+    /// More than any header may carry.
+    TooLong,
 }
 
 impl fmt::Display for ApiKeyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ApiKeyError::Empty => write!(f, "the key is empty"),
+            ApiKeyError::TooLong => write!(f, "the key is longer than {BYTES_MAX} bytes"),
             ApiKeyError::NotPrintable => write!(f, "the key has characters that a header cannot carry"),
         }
     }
@@ -31,9 +37,10 @@ impl fmt::Display for ApiKeyError {
 impl std::error::Error for ApiKeyError {}
 
 impl ApiKey {
-    /// Cleans `text` as it comes from files, consoles and copy and paste: white space and quotes at both ends go, blanks inside too.
+    /// Cleans `text` as it comes from files, consoles and copy and paste: white space, quotes and an editor's byte order mark
+    /// at both ends go, blanks inside too.
     pub fn parse(text: &str) -> Result<ApiKey, ApiKeyError> {
-        let outer = |c: char| c.is_whitespace() || c == '"' || c == '\'';
+        let outer = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}');
         let mut key = Zeroizing::new(String::with_capacity(text.len())); // growing would leave pieces behind
         key.extend(text.trim_matches(outer).chars().filter(|c| !c.is_whitespace()));
         if key.is_empty() {
@@ -41,6 +48,9 @@ impl ApiKey {
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ApiKeyError::NotPrintable);
+        }
+        if BYTES_MAX < key.len() {
+            return Err(ApiKeyError::TooLong);
         }
         Ok(ApiKey(Arc::new(key)))
     }
@@ -86,52 +96,72 @@ pub enum KeyState {
 /// A mutex, because several senders read the same present state at their own time; a channel would deliver each state once.
 #[derive(Clone, Debug)]
 pub struct KeyHandle {
-    shared: Arc<(Mutex<KeyState>, Condvar)>,
+    shared: Arc<(Mutex<Shared>, Condvar)>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: KeyState,
+    /// Someone wants the sources to be asked again.
+    asked: bool,
 }
 
 impl KeyHandle {
     /// A handle in the given state.
     pub fn new(state: KeyState) -> KeyHandle {
-        KeyHandle { shared: Arc::new((Mutex::new(state), Condvar::new())) }
+        KeyHandle { shared: Arc::new((Mutex::new(Shared { state, asked: false }), Condvar::new())) }
     }
 
     /// The state now.
     pub fn state(&self) -> KeyState {
-        self.lock().clone()
+        self.lock().state.clone()
     }
 
     /// Sets what a source has answered.
     pub fn set(&self, state: KeyState) {
-        *self.lock() = state;
+        self.lock().state = state;
         self.shared.1.notify_all();
     }
 
     /// The intake refused `key`. Another key that has come in the meantime stays.
     pub fn refuse(&self, key: &ApiKey) {
-        let mut state = self.lock();
-        if *state == KeyState::Ready(key.clone()) {
-            *state = KeyState::Refused(key.clone());
+        let mut shared = self.lock();
+        if shared.state == KeyState::Ready(key.clone()) {
+            shared.state = KeyState::Refused(key.clone());
             self.shared.1.notify_all();
         }
     }
 
     /// The key may have changed where it comes from, as after a sandbox was restored: it is asked for again, and data wait.
     pub fn doubt(&self) {
-        let mut state = self.lock();
-        if *state != KeyState::Absent {
-            *state = KeyState::Pending;
+        let mut shared = self.lock();
+        if shared.state != KeyState::Absent {
+            shared.state = KeyState::Pending;
             self.shared.1.notify_all();
         }
+    }
+
+    /// Asks for a look at the sources; what there is stays in use until they have answered.
+    pub fn ask(&self) {
+        self.lock().asked = true;
+        self.shared.1.notify_all();
     }
 
     /// Waits until the state is another than `known`, `wait` at most, and returns it.
     pub fn wait_change(&self, known: &KeyState, wait: Duration) -> KeyState {
         let (_, changed) = &*self.shared;
-        let guard = changed.wait_timeout_while(self.lock(), wait, |state| state == known);
-        guard.unwrap_or_else(PoisonError::into_inner).0.clone()
+        let guard = changed.wait_timeout_while(self.lock(), wait, |shared| shared.state == *known);
+        guard.unwrap_or_else(PoisonError::into_inner).0.state.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, KeyState> {
+    /// For whoever resolves the key: waits in the same way, and no longer than until someone asks. Says whether someone did.
+    pub fn wait_asked(&self, known: &KeyState, wait: Duration) -> bool {
+        let (_, changed) = &*self.shared;
+        let guard = changed.wait_timeout_while(self.lock(), wait, |shared| shared.state == *known && !shared.asked);
+        std::mem::take(&mut guard.unwrap_or_else(PoisonError::into_inner).0.asked)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,6 +180,7 @@ mod tests {
         check("abc", Ok("abc"));
         check(" \"ab c\"\n\n", Ok("abc"));
         check("'12345'", Ok("12345"));
+        check("\u{feff}abc\r\n", Ok("abc"));
     }
 
     #[test]
@@ -157,6 +188,7 @@ mod tests {
         check(" \"\" ", Err(ApiKeyError::Empty));
         check("a\u{7}b", Err(ApiKeyError::NotPrintable));
         check("schlüssel", Err(ApiKeyError::NotPrintable));
+        check(&"a".repeat(1025), Err(ApiKeyError::TooLong));
     }
 
     #[test]

@@ -37,6 +37,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Why a source gave nothing. Carries nothing secret.
@@ -91,7 +94,8 @@ pub struct Settings {
 /// Finds the key and keeps it fresh.
 #[derive(Clone, Debug)]
 pub struct Resolver {
-    settings: Settings,
+    /// All clones share them, since they can change while the thread runs.
+    settings: Arc<Mutex<Arc<Settings>>>,
     clock: Clock,
 }
 
@@ -107,12 +111,17 @@ pub struct Report {
 impl Resolver {
     /// With these settings.
     pub fn new(settings: Settings, clock: Clock) -> Resolver {
-        Resolver { settings, clock }
+        Resolver { settings: Arc::new(Mutex::new(Arc::new(settings))), clock }
+    }
+
+    /// Those in force.
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Says what is odd about the sources.
     pub fn remark(&self) {
-        let sources = &self.settings.sources;
+        let sources = &self.settings().sources;
         if let [first, rest @ ..] = sources.as_slice()
             && !rest.is_empty()
         {
@@ -128,7 +137,7 @@ impl Resolver {
     /// thread when it turns out that no key will come.
     pub fn start(self, when_absent: impl Fn() + Send + 'static, exits: &Sender<&'static str>) -> io::Result<KeyHandle> {
         self.remark();
-        let first_is_local = self.settings.sources.first().is_none_or(KeySource::is_local);
+        let first_is_local = self.settings().sources.first().is_none_or(KeySource::is_local);
         let state = if first_is_local { self.resolve().unwrap_or(KeyState::Pending) } else { KeyState::Pending };
         let handle = KeyHandle::new(state.clone());
         if state != KeyState::Absent {
@@ -141,30 +150,25 @@ impl Resolver {
     /// Whether the agent would start with these sources. Local ones are asked, and what fails is logged; others may answer if they can
     /// be asked.
     pub fn would_start(&self) -> bool {
-        self.settings.sources.iter().any(|source| {
+        let settings = self.settings();
+        settings.sources.iter().any(|source| {
             let found = match &source.way {
                 Way::File(_) | Way::Plain(_) => self.resolve_one(source).map(drop),
-                Way::Backend(_) => self.backend_may_run(),
+                Way::Backend(_) => backend_may_run(&settings.backend),
                 Way::Kms(_) | Way::SecretsManager(_) | Way::Ssm(_) => {
-                    self.settings.aws.can_sign().then_some(()).ok_or_else(aws::no_credentials)
+                    settings.aws.can_sign().then_some(()).ok_or_else(aws::no_credentials)
                 }
             };
             found.inspect_err(|err| log::warn!("no API key from {}: {err}", source.setting)).is_ok()
         })
     }
 
-    fn backend_may_run(&self) -> Result<(), SourceError> {
-        let backend = &self.settings.backend;
-        let command = backend.command.as_deref().ok_or_else(backend::not_set)?;
-        let named = |text| SourceError::Permanent(format!("{}: {text}", command.display()));
-        backend::may_be_run(command, backend.allow_group_exec).map_err(named)
-    }
-
     /// Asks each source until one gives a key, and the site about that.
     pub fn report(&self) -> Report {
+        let settings = self.settings();
         let mut sources = Vec::new();
         let mut key = None;
-        for source in &self.settings.sources {
+        for source in &settings.sources {
             match self.resolve_one(source) {
                 Ok(found) => {
                     sources.push((source.setting, Ok(())));
@@ -174,14 +178,14 @@ impl Resolver {
                 Err(err) => sources.push((source.setting, Err(err))),
             }
         }
-        let site = key.as_ref().zip(self.settings.validate_at.as_ref());
-        let validity = site.map(|(key, base)| validate::validate(key, base, &self.settings.client));
+        let site = key.as_ref().zip(settings.validate_at.as_ref());
+        let validity = site.map(|(key, base)| validate::validate(key, base, &settings.client));
         Report { sources, validity }
     }
 
     /// Addresses that sources ask at, with their settings.
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
-        let Settings { sources, aws, client, .. } = &self.settings;
+        let Settings { sources, aws, client, .. } = &*self.settings();
         let aws = Aws { env: aws, client, clock: &self.clock };
         let address = |source: &KeySource| {
             let (operation, id) = match &source.way {
@@ -195,12 +199,12 @@ impl Resolver {
         sources.iter().filter_map(address).collect()
     }
 
-    /// Reads local sources again, for a key that was changed by hand. One that is no longer to be had leaves the old one.
-    pub fn renew(&self, handle: &KeyHandle) {
-        let first_is_local = self.settings.sources.first().is_some_and(KeySource::is_local);
-        if let Some(ready @ KeyState::Ready(_)) = first_is_local.then(|| self.resolve()).flatten() {
-            handle.set(ready);
-        }
+    /// Takes the settings of `newer` in place of those in force and has the thread ask their sources: no one else waits for them. A key
+    /// that is no longer to be had leaves the old one.
+    pub fn renew(&self, newer: &Resolver, handle: &KeyHandle) {
+        let newer = newer.settings();
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = newer;
+        handle.ask();
     }
 
     /// The thread: resolves while pending or refused, and has good keys validated and renewed.
@@ -211,30 +215,32 @@ impl Resolver {
         loop {
             let state = handle.state();
             let now = self.clock.now().uptime;
+            let settings = self.settings();
             match &state {
                 KeyState::Ready(key) => {
                     let known = validated.as_ref().filter(|(known, _)| known == key);
-                    let validate_in = match (&self.settings.validate_at, known) {
+                    let validate_in = match (&settings.validate_at, known) {
                         (None, _) => IDLE,
                         (Some(_), Some((_, at))) => (*at + VALIDATE_EVERY).saturating_sub(now),
                         (Some(_), None) => Duration::ZERO,
                     };
-                    let renew_in = self.settings.refresh.map_or(IDLE, |every| (resolved_at + every).saturating_sub(now));
+                    let renew_in = settings.refresh.map_or(IDLE, |every| (resolved_at + every).saturating_sub(now));
                     if validate_in.is_zero() {
-                        self.validate(key);
+                        validate(key, &settings);
                         validated = Some((key.clone(), self.clock.now().uptime));
                     } else if renew_in.is_zero() {
                         resolved_at = now;
                         self.exchange(handle, &state);
-                    } else {
-                        handle.wait_change(&state, validate_in.min(renew_in));
+                    } else if handle.wait_asked(&state, validate_in.min(renew_in)) {
+                        resolved_at = self.clock.now().uptime;
+                        self.exchange(handle, &handle.state());
                     }
                     continue;
                 }
                 KeyState::Absent => return when_absent(),
                 KeyState::Refused(_) => {
                     log::error!("the API key was refused by the intake; data are held and the key is resolved again");
-                    handle.wait_change(&state, REFUSED_EVERY.saturating_sub(now.saturating_sub(resolved_at)));
+                    handle.wait_asked(&state, REFUSED_EVERY.saturating_sub(now.saturating_sub(resolved_at)));
                 }
                 KeyState::Pending => (),
             }
@@ -247,7 +253,7 @@ impl Resolver {
                     handle.set(next);
                 }
                 None => {
-                    handle.wait_change(&state, pause);
+                    handle.wait_asked(&state, pause);
                     pause = (pause * 2).min(RETRY_MAX);
                 }
             }
@@ -265,19 +271,10 @@ impl Resolver {
         }
     }
 
-    fn validate(&self, key: &ApiKey) {
-        let Some(base) = &self.settings.validate_at else { return };
-        match validate::validate(key, base, &self.settings.client) {
-            Validity::Valid => log::info!("{base} says that the API key is valid"),
-            refused @ Validity::Refused => log::error!("{base} says of the API key: {refused}"),
-            unknown @ Validity::Unknown(_) => log::warn!("{base}: whether the API key is valid is {unknown}"),
-        }
-    }
-
     /// Walks the sources once; `None` when one failed that may yet answer and no other gave a key.
     fn resolve(&self) -> Option<KeyState> {
         let mut may_yet_answer = false;
-        for source in &self.settings.sources {
+        for source in &self.settings().sources {
             match self.resolve_one(source) {
                 Ok(key) => return Some(KeyState::Ready(key)),
                 Err(err) => {
@@ -290,7 +287,7 @@ impl Resolver {
     }
 
     fn resolve_one(&self, source: &KeySource) -> Result<ApiKey, SourceError> {
-        let Settings { aws, backend, client, .. } = &self.settings;
+        let Settings { aws, backend, client, .. } = &*self.settings();
         let aws = Aws { env: aws, client, clock: &self.clock };
         let text = match &source.way {
             Way::Plain(text) => text.clone(),
@@ -306,6 +303,21 @@ impl Resolver {
         }
         Ok(key)
     }
+}
+
+fn validate(key: &ApiKey, settings: &Settings) {
+    let Some(base) = &settings.validate_at else { return };
+    match validate::validate(key, base, &settings.client) {
+        Validity::Valid => log::info!("{base} says that the API key is valid"),
+        refused @ Validity::Refused => log::error!("{base} says of the API key: {refused}"),
+        unknown @ Validity::Unknown(_) => log::warn!("{base}: whether the API key is valid is {unknown}"),
+    }
+}
+
+fn backend_may_run(backend: &backend::Settings) -> Result<(), SourceError> {
+    let command = backend.command.as_deref().ok_or_else(backend::not_set)?;
+    let named = |text| SourceError::Permanent(format!("{}: {text}", command.display()));
+    backend::may_be_run(command, backend.allow_group_exec).map_err(named)
 }
 
 /// AWS's console keeps secrets as JSON objects, for which there are names in use; an object's only member is meant whatever its name.
@@ -391,6 +403,20 @@ mod tests {
         let handle = resolver(vec![kms("?")]).start(move || told_tx.try_send(()).unwrap(), &exits).unwrap();
         assert_eq!(told.recv_deadline(Clock::new().instant_in(Duration::from_secs(3600))), Ok(()));
         assert_eq!(handle.state(), KeyState::Absent);
+    }
+
+    #[test]
+    fn sources_of_changed_settings_take_the_place_of_the_old_for_good() {
+        let (exits, _keep) = channel(4);
+        let running = resolver(vec![plain("old")]);
+        let handle = running.clone().start(|| (), &exits).unwrap();
+        running.renew(&resolver(vec![plain("new")]), &handle);
+        assert_eq!(handle.wait_change(&ready("old"), Duration::from_secs(3600)), ready("new"));
+        // A refusal of the new one does not bring the old one back.
+        handle.refuse(&ApiKey::parse("new").unwrap());
+        running.renew(&resolver(vec![plain("new")]), &handle);
+        let refused = KeyState::Refused(ApiKey::parse("new").unwrap());
+        assert_eq!(handle.wait_change(&refused, Duration::from_secs(3600)), ready("new"));
     }
 
     #[track_caller]

@@ -130,7 +130,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     // Step 3: the key, a handle that may still be pending.
     let (events_tx, events) = channel(EVENTS_MAX);
     let resolver = outside::resolver(config, &aws, place, &ways, clock);
-    let key = start_key(args, resolver, &events_tx, &exits_tx)?;
+    let key = start_key(args, resolver.clone(), &events_tx, &exits_tx)?;
     if key.state() == KeyState::Absent && args.out.is_none() {
         return without_key(lambda);
     }
@@ -183,7 +183,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     state.begin(place);
     let mut random = Random::from_system();
     let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
-    let reload = reloader(args.clone(), env.clone(), kept, aws.clone(), place, key.clone(), ways, clock);
+    let reload = reloader(args.clone(), env.clone(), kept, aws.clone(), place, key.clone(), ways, resolver, clock);
     let count_missed = dogstatsd.counts_missed(&ledger);
     let asked = Asked { report: Box::new(reporter(&ledger, count_missed)), reload: Box::new(reload) };
     let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked);
@@ -296,7 +296,9 @@ fn announce_config(loaded: &Loaded, env: &Env) {
     for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
         let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
         let address_with_more = value.contains('@') || value.contains('?');
-        log::debug!("{name}={}", if secret || address_with_more { "***" } else { value });
+        // What the Agent's other settings hold is not known here; `DD_ADDITIONAL_ENDPOINTS` holds keys.
+        let shown = config::names_a_setting(name) && !secret && !address_with_more;
+        log::debug!("{name}={}", if shown { value } else { "***" });
     }
 }
 
@@ -387,6 +389,7 @@ fn reloader(
     place: Place,
     key: KeyHandle,
     ways: Ways,
+    running: Resolver,
     clock: Clock,
 ) -> impl FnMut() {
     let mut known = config::load_with(&args, &env, place == Place::Lambda, &kept).effective;
@@ -394,9 +397,10 @@ fn reloader(
         let loaded = config::load_with(&args, &env, place == Place::Lambda, &kept);
         announce_config(&loaded, &Env::new());
         if args.out.is_none() {
-            outside::resolver(&loaded.config, &aws, place, &ways, clock).renew(&key);
+            running.renew(&outside::resolver(&loaded.config, &aws, place, &ways, clock), &key);
         }
-        const LIVE: [&str; 4] = ["log_level", "log_format_json", "api_key", "api_key_file"];
+        const LIVE: [&str; 7] =
+            ["log_level", "log_format_json", "api_key", "api_key_file", "api_key_secret_arn", "api_key_ssm_arn", "kms_api_key"];
         for (old, new) in known.iter().zip(&loaded.effective) {
             if old.shown != new.shown && !LIVE.contains(&new.path) {
                 log::warn!("{} is now {} and needs a restart", new.path, new.shown);

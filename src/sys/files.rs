@@ -1,13 +1,34 @@
 //! Files: small ones read with a limit, and ones of our own replaced in one step.
 
+use crate::sys::worker::pause;
+use rustix::fs::OFlags;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
-/// The content of `path`, refused when it is longer than `bytes_max`.
+/// How often, and how long each time, a pipe's writer is waited for.
+const PIPE_LOOKS: u32 = 500;
+const PIPE_PAUSE: Duration = Duration::from_millis(10);
+
+/// The content of `path`, refused when it is longer than `bytes_max`. A pipe may be what a shell's `<(command)` makes: its writer is
+/// given five seconds. One without a writer is empty.
 pub fn read_small(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    File::open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut content)?;
+    use std::os::unix::fs::OpenOptionsExt;
+    // Opening and reading a pipe would wait for ever.
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    let mut file = fs::OpenOptions::new().read(true).custom_flags(at_once).open(path)?.take(bytes_max as u64 + 1);
+    let (mut content, mut looks) = (Vec::new(), 0);
+    while let Err(err) = file.read_to_end(&mut content) {
+        if err.kind() != io::ErrorKind::WouldBlock {
+            return Err(err);
+        }
+        if looks == PIPE_LOOKS {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        looks += 1;
+        pause(PIPE_PAUSE);
+    }
     if bytes_max < content.len() {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {bytes_max} bytes")));
     }
@@ -83,6 +104,19 @@ mod tests {
         replace(&path, b"new content").unwrap();
         assert_eq!(read_small(&path, 100).unwrap(), b"new content");
         assert!(!is_world_readable(&path));
+    }
+
+    #[test]
+    fn a_pipe_holds_nobody_up() {
+        let path = folder("files-pipe").join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert_eq!(read_small(&path, 100).unwrap(), b"", "nobody writes");
+        // As this hand could always write more, it has no end.
+        let mut both = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        both.write_all(b"words").unwrap();
+        assert_eq!(read_small(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

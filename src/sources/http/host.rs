@@ -1,22 +1,40 @@
-//! Whether a `Host` header names this machine. A page from elsewhere can make a browser send requests to loopback under a name of its
+//! Whether the headers of a request name this machine, or a page of another one.
+//!
+//! `Host`: a page from elsewhere can make a browser send requests to loopback under a name of its
 //! own, which it has made to point there (DNS rebinding); to the browser they are then of the page's own site, and what is answered
 //! can be read. Such a name has a dot in it and is registered by someone.
 //!
 //! Taken are addresses, which nobody can make point elsewhere; names without a dot and those below `localhost` and `localdomain`,
 //! which nobody can register; and no name at all, as from clients that are no browsers.
+//!
+//! `Origin`: browsers send `Sec-Fetch-Site` only to addresses that they trust, which those of a local network are not, and older ones
+//! nowhere. All of them name the page's origin with what a page can post.
 
 use std::net::IpAddr;
 
 /// Whether `host`, with or without a port, may be meant for a port that only this machine can reach.
 pub(super) fn is_of_this_machine(host: &str) -> bool {
-    let host = host.trim();
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name).trim_end_matches('.'),
-    };
+    let name = name(host);
     let last = name.rsplit_once('.').map(|(_, last)| last.to_ascii_lowercase());
     let is_unregistered = last.is_none_or(|last| matches!(last.as_str(), "localhost" | "localdomain"));
     is_unregistered || name.parse::<IpAddr>().is_ok()
+}
+
+/// Whether a page of `origin` is of another machine than this one and the one that `host` names. A page without an origin to be named,
+/// `null`, is.
+pub(super) fn is_elsewhere(origin: &str, host: &str) -> bool {
+    let page = name(origin.split_once("://").map_or("null.invalid", |(_, authority)| authority));
+    let is_here = page.eq_ignore_ascii_case("localhost") || page.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    !is_here && !page.eq_ignore_ascii_case(name(host))
+}
+
+/// Without port, brackets and the dot at the end.
+fn name(host: &str) -> &str {
+    let host = host.trim();
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name).trim_end_matches('.'),
+    }
 }
 
 #[cfg(test)]
@@ -47,5 +65,28 @@ mod tests {
         {
             assert!(!is_of_this_machine(host), "{host}");
         }
+    }
+
+    #[track_caller]
+    fn check_origin(origin: &str, host: &str, expected: bool) {
+        assert_eq!(is_elsewhere(origin, host), expected, "{origin} {host}");
+    }
+
+    #[test]
+    fn pages_of_this_machine_and_of_the_one_that_is_asked_are_not_from_elsewhere() {
+        check_origin("http://localhost:3000", "127.0.0.1:8126", false);
+        check_origin("http://[::1]:3000", "localhost:8126", false);
+        check_origin("https://GW:8443", "gw:8126", false);
+        check_origin("http://192.168.1.5", "192.168.1.5:8126", false);
+    }
+
+    #[test]
+    fn pages_of_others_are() {
+        check_origin("https://example.com", "localhost:8126", true);
+        check_origin("http://203.0.113.9", "192.168.1.5:8126", true);
+        check_origin("http://localhost.example.com", "localhost:8126", true);
+        check_origin("null", "localhost:8126", true);
+        check_origin("null", "", true);
+        check_origin("http://", "localhost", true);
     }
 }

@@ -198,10 +198,14 @@ impl Service {
 
     /// How much of the body is taken, decided from the head alone; or the answer.
     fn admit(&self, head: &Head, names: Names) -> Result<usize, Response> {
-        if head.headers.get("sec-fetch-site").is_some_and(|site| site.eq_ignore_ascii_case("cross-site")) {
+        let host = head.headers.get("host");
+        let is_elsewhere = |origin: &str| host::is_elsewhere(origin, host.unwrap_or_default());
+        if head.headers.get("sec-fetch-site").is_some_and(|site| site.eq_ignore_ascii_case("cross-site"))
+            || head.headers.get("origin").is_some_and(is_elsewhere)
+        {
             return Err(self.refuse(Fault::CROSS_SITE));
         }
-        if names == Names::OfThisMachine && !head.headers.get("host").is_none_or(host::is_of_this_machine) {
+        if names == Names::OfThisMachine && !host.is_none_or(host::is_of_this_machine) {
             return Err(self.refuse(Fault::OTHER_HOST));
         }
         let bytes_max = self.handler.admit(head).inspect_err(|_| self.refusals.count(Refusal::NotAdmitted))?;

@@ -160,6 +160,10 @@ fn refusals_have_the_status_that_the_reference_says() {
         check("POST / HTTP/1.1\r\nContent-Length: 3000\r\n\r\nabc", "400 unexpected-eof");
         check("POST / HTTP/1.1\r\nContent-Length: 3x\r\n\r\nabc", "400 content-length is not a number");
         check("GET / HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\n\r\n", "403 cross-site requests are refused");
+        check(
+            "POST / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://example.com\r\n\r\n",
+            "403 cross-site requests are refused",
+        );
         check("GET / HTTP/1.1\r\nHost: rebind.example.com:8126\r\n\r\n", "403 the Host header names another machine");
         check("GET / HTTP/1.1\r\nHost: localhost:8126\r\n\r\n", "200 ");
         check("GET / HTTP/1.0\r\n\r\n", "200 ");

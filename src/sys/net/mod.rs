@@ -34,6 +34,12 @@ const ANSWER_BODY_MAX: Duration = Duration::from_secs(2);
 /// Answers are short; what is longer is cut off and the connection dropped.
 const ANSWER_HEADER_BYTES_MAX: usize = 16 * 1024;
 
+/// What is sent passes through so large a buffer, and no line of a request's head can be longer.
+const OUTPUT_BYTES: usize = 8 * 1024;
+
+/// More than an address or a header's name and value may have together: they would not fit into a line with what stands around them.
+pub const LINE_BYTES_MAX: usize = OUTPUT_BYTES - 64;
+
 /// One request.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -86,6 +92,8 @@ pub enum NetError {
     Proxy(String),
     /// The answer was not HTTP, or too long.
     Protocol(String),
+    /// The request cannot be written, now or ever.
+    Unfit(String),
 }
 
 impl fmt::Display for NetError {
@@ -97,6 +105,7 @@ impl fmt::Display for NetError {
             NetError::Tls(text) => write!(f, "TLS: {text}"),
             NetError::Proxy(text) => write!(f, "{text}"),
             NetError::Protocol(text) => write!(f, "unusable answer: {text}"),
+            NetError::Unfit(text) => write!(f, "the request cannot be written: {text}"),
         }
     }
 }
@@ -159,7 +168,7 @@ impl Client {
             .proxy(None)
             .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
             .input_buffer_size(8 * 1024)
-            .output_buffer_size(8 * 1024)
+            .output_buffer_size(OUTPUT_BYTES)
             .max_response_header_size(ANSWER_HEADER_BYTES_MAX)
             .max_idle_connections(idle_connections)
             .max_idle_connections_per_host(idle_connections)
@@ -171,20 +180,24 @@ impl Client {
 
     /// Sends `request` and reads the whole answer.
     pub fn send(&self, request: &Request<'_>) -> Result<Answer, NetError> {
+        let too_long = |(name, value): &(&str, &str)| LINE_BYTES_MAX < name.len() + value.len();
+        if too_long(&("", request.url)) || request.headers.iter().any(too_long) {
+            return Err(NetError::Unfit("its address or a header is too long".to_owned()));
+        }
         let mut builder = ureq::http::Request::builder().method(request.method).uri(request.url);
         for (name, value) in request.headers {
             // As bytes, since as text only ASCII would do. Nothing that is sent is ever printed, and only keys and tokens would be worth it.
-            let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|err| NetError::Protocol(err.to_string()))?;
+            let mut value = HeaderValue::from_bytes(value.as_bytes()).map_err(|err| NetError::Unfit(err.to_string()))?;
             value.set_sensitive(true);
             builder = builder.header(*name, value);
         }
         let mut answer = match request.body {
             [] if matches!(request.method, "GET" | "DELETE" | "HEAD") => {
-                let message = builder.body(()).map_err(|err| NetError::Protocol(err.to_string()))?;
+                let message = builder.body(()).map_err(|err| NetError::Unfit(err.to_string()))?;
                 self.run(message, request.timeout)?
             }
             body => {
-                let message = builder.body(body).map_err(|err| NetError::Protocol(err.to_string()))?;
+                let message = builder.body(body).map_err(|err| NetError::Unfit(err.to_string()))?;
                 self.run(message, request.timeout)?
             }
         };
