@@ -219,7 +219,11 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("mote-backend-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // By another process: a child of another test could inherit the file while it is open for writing here, and a program that
+        // somebody may write to cannot be run ("Text file busy").
+        let mut shell = Command::new("sh").args(["-c", "cat > \"$0\""]).arg(&path).stdin(Stdio::piped()).spawn().unwrap();
+        shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{script}\n").as_bytes()).unwrap();
+        assert!(shell.wait().unwrap().success());
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         path
     }
