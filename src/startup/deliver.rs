@@ -55,6 +55,7 @@ pub struct Deliver {
 
 impl Deliver {
     /// Starts a queue and a poster for each endpoint.
+    #[inline(never)]
     pub fn start(
         args: &RunArgs,
         config: &Config,

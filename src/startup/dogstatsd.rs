@@ -42,6 +42,7 @@ const BUFFER_BYTES_MAX: usize = 65_535;
 const RECEIVE_BUFFER_SHARE: usize = 8;
 
 /// The metrics pipeline's settings, and what could not be used of what the user wrote.
+#[inline(never)]
 pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -> (metrics::Settings, Vec<String>) {
     let mut refused = Vec::new();
     let mut tags = plan::common_tags(config);

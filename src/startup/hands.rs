@@ -32,6 +32,7 @@ pub struct Asked {
 
 /// How the main loop acts.
 #[expect(clippy::too_many_arguments, reason = "it touches every part, which is what it is for")]
+#[inline(never)]
 pub fn hands(
     pipelines: &Pipelines,
     deliver: &Deliver,

@@ -147,6 +147,7 @@ pub struct Servers<'a> {
 
 impl Servers<'_> {
     /// The server for client libraries and telemetry. Without its port the agent goes on inside Lambda and ends elsewhere.
+    #[inline(never)]
     pub fn communication(&self, deliver: &Deliver) -> Result<Option<tiny::Server>, StartError> {
         let queues = deliver.queues();
         let on_flush = match (self.place, self.config.local_test) {
@@ -180,6 +181,7 @@ impl Servers<'_> {
     }
 
     /// The server for tracers. Without its port, its socket or both the rest goes on.
+    #[inline(never)]
     pub fn trace_agent(&self, pipelines: &Pipelines, proxies: Proxies, statsd: Option<SocketAddr>) -> Option<TraceAgent> {
         if !self.config.apm_enabled {
             return None;

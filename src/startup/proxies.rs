@@ -18,6 +18,7 @@ use crate::startup::plan::Place;
 const LAMBDA: &[(&str, &str)] = &[("DD-Cloud-Provider", "AWS"), ("DD-Cloud-Resource-Type", "AWSLambda")];
 
 /// All settings of the proxies.
+#[inline(never)]
 pub fn settings(config: &Config, place: Place, aws: &AwsEnv, hostname: &str, memory: Memory) -> Settings {
     Settings {
         intakes: intakes(config),
