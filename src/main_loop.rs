@@ -5,6 +5,7 @@ use crate::model::invocation::Event;
 use crate::model::invocation::Invoke;
 use crate::model::invocation::Remembered;
 use crate::model::invocation::Telemetry;
+use crate::model::invocation::What;
 use crate::model::trace::TracePayload;
 use crate::process::invocation::Effect;
 use crate::process::invocation::Invocations;
@@ -76,6 +77,8 @@ pub struct Hands {
     pub report: Box<dyn FnMut()>,
     /// Reads again what can change while running.
     pub reload: Box<dyn FnMut()>,
+    /// Looks again at what may have changed while the sandbox was a snapshot.
+    pub restored: Box<dyn FnMut()>,
 }
 
 impl fmt::Debug for Hands {
@@ -287,6 +290,9 @@ impl MainLoop {
     fn telemetry(&mut self, parcel: TelemetryParcel) {
         let mut effects = Vec::new();
         for event in &parcel.item {
+            if event.what == What::RestoreStart {
+                (self.hands.restored)();
+            }
             effects.extend(self.invocations.telemetry(event, &mut || self.random.id()));
         }
         // Before the flush that its effects may ask for, which must come behind it.

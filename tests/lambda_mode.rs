@@ -142,6 +142,33 @@ fn announced_invocations_get_their_span_with_the_tracers_ids() {
 }
 
 #[test]
+fn after_a_restore_from_a_snapshot_the_key_is_asked_for_again() {
+    let file = folder("restored").join("key");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let key = |digit: &str| digit.repeat(32);
+    std::fs::write(&file, key("1")).unwrap();
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let Stage { agent, lambda, intake } =
+        stage_with("restored-state", Manners::default(), intake, &[("DD_API_KEY_FILE", file.to_str().unwrap())]);
+    lambda.call();
+    let port = communication(&lambda.call());
+    let sent_with = |id: &str| {
+        lambda.wait_asked();
+        lambda.invoke(id, FAR);
+        telemetry(port, &[started(id), line("work"), done(id, "success")]);
+        intake.next().header("dd-api-key").unwrap().to_owned()
+    };
+    assert_eq!(sent_with("r-1"), key("1"));
+    std::fs::write(&file, key("2")).unwrap();
+    telemetry(port, &[json!({"time": "2026-01-02T03:04:05.678Z", "type": "platform.restoreStart", "record": {}})]);
+    // It is asked for beside the work, so an invocation or two may still use the old one.
+    assert!((2..1000).any(|number| sent_with(&format!("r-{number}")) == key("2")));
+    lambda.wait_asked();
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+}
+
+#[test]
 fn without_telemetry_the_agent_holds_no_invocation_up() {
     for manners in [Manners { subscribe: 403, ..Manners::default() }, Manners { subscribe: 202, ..Manners::default() }] {
         let intake = FakeServer::start(|_| Reply::status(202));

@@ -150,6 +150,7 @@ fn telemetry(envelope: &Envelope<'_>) -> Result<Telemetry, EventError> {
             let record = record(raw)?;
             What::Start { request_id: request_id(&record)?, version: record.version }
         }
+        "platform.restoreStart" => What::RestoreStart,
         "platform.runtimeDone" => What::RuntimeDone(outcome(&record(raw)?)?),
         "platform.report" => {
             let record = record(raw)?;

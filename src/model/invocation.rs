@@ -87,6 +87,8 @@ pub enum What {
         /// Its figures, where all three are there.
         figures: Option<Figures>,
     },
+    /// `platform.restoreStart`: the sandbox was made from a snapshot, which may be older than what its secrets are now.
+    RestoreStart,
     /// `platform.logsDropped`: the platform dropped this many records before they reached us.
     LogsDropped {
         /// How many.

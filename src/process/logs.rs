@@ -119,7 +119,7 @@ pub fn platform_line(what: &What, time_ms: i64, runtime_duration_ms: Option<f64>
         What::LogsDropped { records, reason } => {
             line(format!("the platform dropped {records} log records: {reason}"), LogStatus::Warn, None)
         }
-        What::Line(_) | What::Other => None,
+        What::Line(_) | What::RestoreStart | What::Other => None,
     }
 }
 

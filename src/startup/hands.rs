@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::main_loop::Hands;
 use crate::main_loop::Host;
+use crate::model::api_key::KeyHandle;
 use crate::model::trace::TracePayload;
 use crate::model::traces_item::TracesItem;
 use crate::pipeline::logs::LogsItem;
@@ -30,6 +31,12 @@ pub struct Asked {
     pub reload: Box<dyn FnMut()>,
 }
 
+/// What the sandbox's return from a snapshot asks for: another look at where the key comes from.
+fn restored(key: &KeyHandle) -> Box<dyn FnMut()> {
+    let key = key.clone();
+    Box::new(move || key.ask())
+}
+
 /// How the main loop acts.
 #[expect(clippy::too_many_arguments, reason = "it touches every part, which is what it is for")]
 #[inline(never)]
@@ -42,6 +49,7 @@ pub fn hands(
     budget: &Budget,
     clock: Clock,
     asked: Asked,
+    key: &KeyHandle,
 ) -> Hands {
     let (traces, logs, metrics) = (pipelines.traces.inbox(), pipelines.logs.inbox(), pipelines.metrics.inbox());
     let queues = deliver.queues();
@@ -83,6 +91,7 @@ pub fn hands(
         save: Box::new(move |remembered| save.save(remembered)),
         report: asked.report,
         reload: asked.reload,
+        restored: restored(key),
     }
 }
 

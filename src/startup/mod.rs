@@ -189,7 +189,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let reload = reloader(args.clone(), env.clone(), kept, aws.clone(), place, key.clone(), ways, resolver, clock);
     let count_missed = dogstatsd.counts_missed(&ledger);
     let asked = Asked { report: Box::new(reporter(&ledger, count_missed)), reload: Box::new(reload) };
-    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked);
+    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked, &key);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
     let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
