@@ -275,7 +275,7 @@ fn telemetry_is_answered_at_once_and_tried_again() {
 #[test]
 fn a_request_that_cannot_be_sent_on_is_refused_and_holds_up_no_other() {
     let stage = stage(&[]);
-    let long = "x".repeat(12_000);
+    let long = "x".repeat(16_000);
     let telemetry = "/telemetry/proxy/api/v2/apmtelemetry";
     for (path, headers) in [
         (telemetry.to_owned(), vec![("X-Long", long.as_str())]),
@@ -285,7 +285,7 @@ fn a_request_that_cannot_be_sent_on_is_refused_and_holds_up_no_other() {
         let (status, _, body) = stage.post(&path, &headers, b"{}");
         assert_eq!((status, body.as_str()), (400, "path and query, or a header, are too long\n"), "{path:.40}");
     }
-    let longest = "x".repeat(7_000);
+    let longest = "x".repeat(15_000);
     let seen = stage.passes(telemetry, &[("X-Long", &longest)], "/api/v2/apmtelemetry");
     assert_eq!(seen.header("x-long"), Some(longest.as_str()));
     let finished = stage.agent.stop_and_finish();

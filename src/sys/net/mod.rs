@@ -35,7 +35,7 @@ const ANSWER_BODY_MAX: Duration = Duration::from_secs(2);
 const ANSWER_HEADER_BYTES_MAX: usize = 16 * 1024;
 
 /// What is sent passes through so large a buffer, and no line of a request's head can be longer.
-const OUTPUT_BYTES: usize = 8 * 1024;
+const OUTPUT_BYTES: usize = 16 * 1024;
 
 /// More than an address or a header's name and value may have together: they would not fit into a line with what stands around them.
 pub const LINE_BYTES_MAX: usize = OUTPUT_BYTES - 64;
