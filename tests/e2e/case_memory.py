@@ -22,8 +22,7 @@ def memory(setup: Setup):
 
 def _flood(setup, max_memory, size):
     folder = setup.folder("memory")
-    # One heap, as the static program has; glibc's would make one for each thread, and 8 MiB become 19.
-    env = {"DD_MAX_MEMORY": max_memory, "DD_SHUTDOWN_TIMEOUT": "1", "MALLOC_ARENA_MAX": "1"}
+    env = {"DD_MAX_MEMORY": max_memory, "DD_SHUTDOWN_TIMEOUT": "1"}
     with FakeIntake(API_KEY, *[Answer(delay=SILENCE)] * 1000) as intake:
         with Agent([setup.binary, "run"], setup.agent_env(folder, intake, **env)) as agent:
             _, port = agent.ready()
