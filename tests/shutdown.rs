@@ -29,6 +29,9 @@ fn start(intake: &str, extra: &[(&'static str, &str)]) -> Agent {
 /// For intakes that answer: a guard that a slow machine does not reach.
 const TIME_ENOUGH: [(&str, &str); 1] = [("DD_SHUTDOWN_TIMEOUT", "60")];
 
+/// For intakes that answer and take nothing, so that the end of the time is waited for: enough for a try of each body on a slow machine.
+const TIME_FOR_TRIES: [(&str, &str); 1] = [("DD_SHUTDOWN_TIMEOUT", "5")];
+
 /// Sends three spans and a log line, then SIGTERM.
 fn fed_and_stopped(mut agent: Agent) -> Finished {
     let ports = agent.ready();
@@ -67,7 +70,7 @@ fn an_intake_that_hangs_up() {
 #[test]
 fn an_intake_that_answers_500() {
     let intake = FakeServer::start(|_| Reply::status(500));
-    check_lost(&fed_and_stopped(start(&intake.url(), &[])));
+    check_lost(&fed_and_stopped(start(&intake.url(), &TIME_FOR_TRIES)));
     assert!(2 < intake.so_far().len(), "it was tried again");
 }
 
@@ -117,7 +120,7 @@ fn a_body_that_the_intake_cannot_stomach_does_not_hold_up_the_others() {
 #[test]
 fn an_intake_that_asks_for_a_pause_gets_one() {
     let intake = FakeServer::start(|_| Reply::Answer(429, vec![("Retry-After", "50".to_owned())], String::new()));
-    check_lost(&fed_and_stopped(start(&intake.url(), &[])));
+    check_lost(&fed_and_stopped(start(&intake.url(), &TIME_FOR_TRIES)));
     assert_eq!(intake.so_far().len(), 3, "one try a body");
 }
 
