@@ -231,7 +231,7 @@ fn no_output_at_any_level_holds_the_key() {
     let url = intake.url();
     let endpoints = format!(r#"{{"https://app.datadoghq.eu": ["{KEY}"]}}"#); // of a Datadog Agent that was here before
     let also = ("DD_ADDITIONAL_ENDPOINTS", endpoints.as_str());
-    let env = with(&[("DD_API_KEY", KEY), ("DD_APM_DD_URL", &url), ("DD_SHUTDOWN_TIMEOUT", "0.2"), also]);
+    let env = with(&[("DD_API_KEY", KEY), ("DD_APM_DD_URL", &url), ("DD_SHUTDOWN_TIMEOUT", "5"), also]);
     let mut agent = Agent::start(&["--log-level", "trace"], &env);
     send(agent.ready().traces.unwrap(), "PUT", "/v0.4/traces", &[("Content-Type", "application/msgpack")], &v04_trace(1, 1));
     let finished = agent.stop_and_finish();
