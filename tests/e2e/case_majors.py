@@ -16,6 +16,7 @@ WIDE_IDS = {"DD_TRACE_128_BIT_TRACEID_GENERATION_ENABLED": "true"}  # the defaul
 ONE_CHUNK = {"DD_TRACE_PARTIAL_FLUSH_ENABLED": "false", "DD_TRACE_PARTIAL_FLUSH_MIN_SPANS": "1000000"}
 NATIVE = {"DD_TRACE_API_VERSION": "v0.4", "DD_TRACE_NATIVE_SPAN_EVENTS": "true"}
 REQUESTS, AT_ONCE = 420, 8
+WARM_UP = "warm.up"  # spans of clients/traced.py until the tracer counts its spans itself
 
 
 def python_1(setup: Setup):
@@ -66,10 +67,11 @@ def v10_exporter(setup: Setup):
 
 
 class Relay(FakeServer):
-    """Hands requests on to the agent and remembers where traces went and how they were answered."""
+    """Hands requests on to the agent and remembers where traces went and how they were answered. Writes the file `counted` when spans
+    come of which the tracer says that it has counted them."""
 
-    def __init__(self, port):
-        self.port, self.traces = port, []
+    def __init__(self, port, counted=None):
+        self.port, self.traces, self.counted = port, [], counted
         super().__init__()
 
     def handle(self, method, path, headers, body):
@@ -80,6 +82,8 @@ class Relay(FakeServer):
         connection.close()
         if path.endswith("/traces"):
             self.traces.append((path, answer.status))
+            if self.counted and headers.get("Datadog-Client-Computed-Stats"):
+                self.counted.touch()
         kept = {k: v for k, v in answer.getheaders() if k.lower().startswith(("datadog-", "content-type"))}
         return Answer(answer.status, body, kept)
 
@@ -146,7 +150,11 @@ def _run(setup, command, env, more, ids=None, counted=None, is_top_level=by_serv
     with FakeIntake(API_KEY) as intake:
         with Agent([setup.binary, "run"], setup.agent_env(folder, intake)) as agent:
             _, port = agent.ready()
-            truth = run_client(command, setup.client_env(port, **NAMES, **env, **more), folder)
+            env = setup.client_env(port, **NAMES, **env, **more)
+            with Relay(port, folder / "counted") as relay:
+                if counted:
+                    env |= {"DD_TRACE_AGENT_URL": f"http://{relay.address}", "RELAY_COUNTED": str(relay.counted)}
+                truth = run_client(command, env, folder)
             ledger = agent.terminate()
         intake.require_no_faults()
         compare(truth, intake.chunks(), is_top_level)
@@ -163,7 +171,9 @@ def _run(setup, command, env, more, ids=None, counted=None, is_top_level=by_serv
 def _check_statistics(intake, counted):
     spans, groups = intake.spans(), intake.groups()
     if counted:
-        equal({payload["ClientComputed"] for payload in intake.stats}, {True}, "statistics computed by the tracer")
+        by_agent = [payload for payload in intake.stats if not payload["ClientComputed"]]
+        equal({group["Resource"] for group in intake.groups(by_agent)} - {WARM_UP}, set(), "what the agent counted")
+        check(by_agent != intake.stats, "the tracer counted nothing")
     top_level = [span for span in spans if span.metrics.get("_top_level") == 1]
     equal(sum(group["TopLevelHits"] for group in groups), len(top_level), "hits of top-level spans")
     errors = sum(1 for span in top_level if span.error)

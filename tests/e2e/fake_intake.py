@@ -125,6 +125,7 @@ class FakeIntake(FakeServer):
             self.passed_on.append(PassedOn(path, {name.lower(): value for name, value in headers.items()}, body))
             self.changed.notify_all()
         return Answer(202, b"{}", {"Content-Type": "application/json"})
+
     def _take_metrics(self, method, path, headers, body):
         """The same for metrics, events and service checks."""
         kind, compressed_max, plain_max, read = METRICS[path]
@@ -144,10 +145,10 @@ class FakeIntake(FakeServer):
             self.changed.notify_all()
         return Answer(202, b'{"errors":[]}')
 
-    def groups(self):
-        """Each group of statistics."""
+    def groups(self, payloads=None):
+        """Each group of statistics, or each in these payloads."""
         with self.changed:
-            return [g for p in self.stats for client in p["Stats"] for bucket in client["Stats"] for g in bucket["Stats"]]
+            return [g for p in (self.stats if payloads is None else payloads) for client in p["Stats"] for bucket in client["Stats"] for g in bucket["Stats"]]
 
     def accepted(self):
         with self.changed:

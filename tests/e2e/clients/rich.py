@@ -4,7 +4,7 @@ import sys
 
 import ddtrace
 
-from traced import traced, write_truth
+from traced import traced, wait_until_counted, write_truth
 
 MAJOR = int(ddtrace.__version__.split(".")[0])
 ELSEWHERE = {"trace_id": (0x6553F100_0000_0000 << 64) | 0xF0F0_0000_0000_0001, "span_id": 2**64 - 1}
@@ -31,6 +31,7 @@ def event(to, name, time_ns, attributes):
 
 
 def main(path):
+    wait_until_counted()
     for i in range(25):
         first = traced("queue.send", "shop", f"send {i % 3}", "worker")
         with first:
