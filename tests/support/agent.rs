@@ -150,11 +150,16 @@ impl Agent {
     /// Asks for the ledger until a signal's number reaches `at_least`.
     #[track_caller]
     pub fn wait_for(&mut self, signal: &str, name: &str, at_least: u64) {
+        self.wait_until(|ledger| at_least <= ledger.of(signal, name));
+    }
+
+    /// Asks for its ledger until that is `as_wanted`.
+    pub fn wait_until(&mut self, as_wanted: impl Fn(&Ledger) -> bool) {
         loop {
             self.send(Signal::USR1);
             let (stream, line) = self.lines.recv_timeout(PATIENCE).expect("it answers SIGUSR1");
             self.seen.push((stream, line.clone()));
-            if line.contains("ledger: ") && at_least <= Ledger::parse(&line).of(signal, name) {
+            if line.contains("ledger: ") && as_wanted(&Ledger::parse(&line)) {
                 return;
             }
         }
