@@ -50,12 +50,9 @@ pub fn key(value: f64) -> i16 {
     if magnitude < MAGNITUDE_MIN {
         return 0;
     }
-    // An infinite value's key is cut to the highest number, which the test below catches.
-    let key = (magnitude.ln() / LN_GAMMA).round_ties_even() as i32;
-    let key = match key.saturating_add(BIAS) {
-        key if KEY_MAX < key => KEY_MAX + 1,
-        key => key.max(1),
-    };
+    // Cut as a float: of a cut of the integer that a float saturates to, optimised code for 32-bit ARM keeps only the lower bound.
+    let key =
+        (magnitude.ln() / LN_GAMMA).round_ties_even().clamp(f64::from(1 - BIAS), f64::from(KEY_MAX + 1 - BIAS)) as i32 + BIAS;
     (if value < 0.0 { -key } else { key }) as i16
 }
 
