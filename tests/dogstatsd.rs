@@ -4,6 +4,7 @@
 
 mod support;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use serde_json::json;
 use std::io::Write;
@@ -107,6 +108,34 @@ fn unix_sockets_are_as_good_and_leave_no_file() {
     assert_eq!(named(&records, "by.datagram")["points"][0][1], json!(1.0));
     assert_eq!(named(&records, "by.stream")["points"][0][1], json!(5.0));
     assert!(!datagrams.exists() && !streams.exists());
+}
+
+#[test]
+fn what_waits_in_the_system_at_the_stop_arrives() {
+    let (datagrams, streams) = (socket_path("late-datagrams"), socket_path("late-streams"));
+    let extra =
+        [("DD_DOGSTATSD_SOCKET", datagrams.to_str().unwrap()), ("DD_DOGSTATSD_STREAM_SOCKET", streams.to_str().unwrap())];
+    let stage = Stage::start("DD_DD_URL", |ports| ports.communication, &extra);
+    stage.agent.send(Signal::STOP);
+    for _ in 0..5 {
+        UnixDatagram::unbound().unwrap().send_to(b"by.datagram:1|c", &datagrams).unwrap(); // the system takes ten
+    }
+    // More than are served at a time, as many as may wait; most go before they were heard.
+    let waiting_max = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let clients = waiting_max.trim().parse::<u64>().unwrap().min(1500);
+    let mut open = Vec::new();
+    for number in 0..clients {
+        let mut stream = UnixStream::connect(&streams).unwrap();
+        stream.write_all(b"\x0d\0\0\0by.stream:1|c").unwrap();
+        open.extend((number % 20 == 0).then_some(stream));
+    }
+    stage.agent.stop();
+    stage.agent.send(Signal::CONT);
+    let finished = stage.agent.finish();
+    finished.assert_clean();
+    assert_eq!(finished.ledger().of("metrics", "sent"), clients + 5, "{finished:#?}");
+    let sum = |series: &[Value]| series.iter().map(|series| series["points"][0][1].as_f64().unwrap()).sum::<f64>();
+    assert_eq!(sum(&stage.intake.records()), (clients + 5) as f64);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::BATCH_BYTES_MAX;
 use super::Outlet;
+use super::StopBy;
 use crate::sys::datagrams::Datagrams;
 use crate::sys::inbox::Sender;
 use crate::sys::worker::Worker;
@@ -9,13 +10,14 @@ use crate::sys::worker::pause;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use std::time::Instant;
 
 /// After an error that is not one datagram's, so that a broken socket does not keep a core busy.
 const REST: Duration = Duration::from_millis(100);
+
+/// Nor one with so many, of which most are empty then.
+const BATCH_DATAGRAMS_MAX: usize = 4096;
 
 /// What the system needs for a datagram besides its bytes, at least; with it, bytes that were received say how many had waited.
 const SYSTEM_BYTES: usize = 256;
@@ -24,7 +26,7 @@ const SYSTEM_BYTES: usize = 256;
 #[derive(Debug)]
 pub struct Server {
     socket: Arc<Datagrams>,
-    stopping: Arc<AtomicBool>,
+    stop_by: StopBy,
     worker: Worker<()>,
 }
 
@@ -37,11 +39,11 @@ impl Server {
         outlet: Outlet,
         exits: &Sender<&'static str>,
     ) -> io::Result<Server> {
-        let (socket, stopping) = (Arc::new(socket.into()), Arc::new(AtomicBool::new(false)));
-        let (inner, stops) = (Arc::clone(&socket), Arc::clone(&stopping));
+        let (socket, stop_by) = (Arc::new(socket.into()), StopBy::default());
+        let (inner, stops) = (Arc::clone(&socket), Arc::clone(&stop_by));
         let mut buffer = vec![0; buffer_bytes];
         let worker = Worker::spawn(name, exits, move || receive(&inner, &stops, &mut buffer, &outlet))?;
-        Ok(Server { socket, stopping, worker })
+        Ok(Server { socket, stop_by, worker })
     }
 
     /// Where it listens; `None` for a path.
@@ -60,18 +62,19 @@ impl Server {
     }
 
     fn ends(&self, by: Instant) -> bool {
-        self.stopping.store(true, SeqCst);
+        let _ = self.stop_by.set(by); // nobody else sets it
         self.socket.wake();
         self.worker.finish(by).inspect_err(|err| log::warn!("{err}")).is_ok()
     }
 }
 
-fn receive(socket: &Datagrams, stopping: &AtomicBool, buffer: &mut [u8], outlet: &Outlet) {
+fn receive(socket: &Datagrams, stop_by: &StopBy, buffer: &mut [u8], outlet: &Outlet) {
     // Someone who sends faster than this thread receives must not keep it from ending.
     let mut left = None;
     loop {
-        let mut batch = outlet.batch();
-        if left.is_none() && stopping.load(SeqCst) {
+        let (mut batch, mut received) = (outlet.batch(), 1);
+        let stops = stop_by.get();
+        if left.is_none() && stops.is_some() {
             left = Some(socket.waiting_bytes_max());
         }
         // Once it is woken the first call no longer waits, and takes out what is still there.
@@ -79,16 +82,17 @@ fn receive(socket: &Datagrams, stopping: &AtomicBool, buffer: &mut [u8], outlet:
             Ok(bytes) => outlet.add(&mut batch, &buffer[..bytes]),
             Err(err) => outlive(&err),
         }
-        while batch.bytes_len() < BATCH_BYTES_MAX {
+        let mut has_more = true;
+        while has_more && batch.bytes_len() < BATCH_BYTES_MAX && received < BATCH_DATAGRAMS_MAX {
             match socket.receive_now(buffer) {
-                Ok(Some(0)) if stopping.load(SeqCst) => break,
                 Ok(Some(bytes)) => outlet.add(&mut batch, &buffer[..bytes]),
-                Ok(None) | Err(_) => break, // an error comes again with the next call that waits
+                Ok(None) | Err(_) => has_more = false, // an error comes again with the next call that waits
             }
+            received += 1;
         }
-        left = left.map(|left: usize| left.saturating_sub(batch.bytes_len() + batch.len() * SYSTEM_BYTES));
-        let is_last = left == Some(0) || (batch.is_empty() && stopping.load(SeqCst));
-        outlet.hand_on(batch);
+        left = left.map(|left: usize| left.saturating_sub(batch.bytes_len() + received * SYSTEM_BYTES));
+        let is_last = stops.is_some() && (!has_more || batch.is_empty() || left == Some(0));
+        outlet.hand_on_before(batch, stops);
         if is_last {
             return;
         }
@@ -166,6 +170,24 @@ mod tests {
         server.stop(far());
         assert_eq!(texts(&receiver), sent);
         assert!(ledger.snapshot().is_quiet() && ledger.snapshot().is_balanced());
+    }
+
+    #[test]
+    fn empty_datagrams_do_not_end_the_last_look() {
+        let (outlet, receiver, ledger) = outlet(100, LastLine::Counts);
+        let path = std::env::temp_dir().join(format!("mote-dogstatsd-empty-{}", std::process::id()));
+        let (unix, _file) = socket_file::datagram(&path, socket_file::MODE_OF_ALL).unwrap();
+        let (udp, client) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        for text in ["", "", "a:1|c", "", "", "b:1|c"] {
+            client.send_to(text.as_bytes(), udp.local_addr().unwrap()).unwrap();
+            UnixDatagram::unbound().unwrap().send_to(text.as_bytes(), &path).unwrap();
+        }
+        for socket in [Datagrams::from(udp), unix.into()] {
+            socket.wake();
+            receive(&socket, &StopBy::new(far().into()), &mut [0; 64], &outlet);
+            assert_eq!(texts(&receiver), ["a:1|c", "b:1|c"]);
+        }
+        assert!(ledger.snapshot().is_quiet());
     }
 
     #[test]

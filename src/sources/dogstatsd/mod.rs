@@ -22,13 +22,18 @@ use crate::sys::ledger::Signal;
 use crate::sys::memory::Budget;
 use crate::sys::spares::Spares;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
+use std::time::Instant;
 
 /// A parcel with so many bytes of datagrams takes no further one.
 const BATCH_BYTES_MAX: usize = 32 * 1024;
 
 /// How long a batch waits for memory and a place in the inbox.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Until when a server that was told to stop hands on what it still finds; nothing as long as it runs.
+type StopBy = Arc<OnceLock<Instant>>;
 
 /// Whether the last line of a datagram counts if no line feed ends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +84,18 @@ impl Outlet {
 
     /// Hands `batch` to the pipeline, or counts it as lost.
     pub fn hand_on(&self, batch: Datagrams) {
+        self.hand_on_before(batch, None);
+    }
+
+    /// The same without waiting beyond `latest`.
+    fn hand_on_before(&self, batch: Datagrams, latest: Option<&Instant>) {
         if batch.is_empty() {
             let bytes = batch.memory_bytes();
             return self.spares.give(batch, bytes);
         }
         let claim = self.ledger.accept(Signal::Metrics, batch.len() as u64);
         let by = self.clock.instant_in(PATIENCE);
+        let by = latest.map_or(by, |latest| by.min(*latest));
         let Some(permit) = self.budget.reserve(memory_bytes(&batch), by) else { return self.lose(&batch, claim) };
         if let Err(back) = self.inbox.put(Parcel { item: MetricsItem::Datagrams(batch), claim, permit }, by)
             && let MetricsItem::Datagrams(batch) = back.item
