@@ -7,7 +7,9 @@ mod support;
 use rustix::process::Signal;
 use serde_json::Value;
 use serde_json::json;
+use std::io::Read;
 use std::io::Write;
+use std::net::TcpStream;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixStream;
@@ -136,6 +138,27 @@ fn what_waits_in_the_system_at_the_stop_arrives() {
     assert_eq!(finished.ledger().of("metrics", "sent"), clients + 5, "{finished:#?}");
     let sum = |series: &[Value]| series.iter().map(|series| series["points"][0][1].as_f64().unwrap()).sum::<f64>();
     assert_eq!(sum(&stage.intake.records()), (clients + 5) as f64);
+}
+
+#[test]
+fn a_tracer_that_does_not_finish_its_request_costs_no_points_at_the_stop() {
+    let streams = socket_path("beside-a-tracer");
+    let extra = [("DD_DOGSTATSD_STREAM_SOCKET", streams.to_str().unwrap()), ("DD_SHUTDOWN_TIMEOUT", "8")];
+    let stage = Stage::start("DD_DD_URL", |ports| ports.traces, &extra);
+    let mut tracer = TcpStream::connect(stage.port).unwrap();
+    tracer
+        .write_all(b"PUT /v0.4/traces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
+    tracer.read_exact(&mut [0]).unwrap(); // so it has begun
+    // Long messages, so that a slow machine can follow as well.
+    let line = format!("by.stream:1|c|#{}", "x".repeat(60_000));
+    let message = [&(line.len() as u32).to_le_bytes()[..], line.as_bytes()].concat();
+    let mut client = UnixStream::connect(&streams).unwrap();
+    client.write_all(&message).unwrap();
+    stage.agent.stop();
+    let more = std::iter::from_fn(|| client.write_all(&message).ok()).count();
+    let finished = stage.agent.finish();
+    assert_eq!(finished.assert_clean().ledger().of("metrics", "sent"), 1 + more as u64, "{finished:#?}");
 }
 
 #[test]

@@ -156,8 +156,22 @@ impl Dogstatsd {
         }
     }
 
-    /// Hands on what has arrived, and closes.
+    /// Tells all of them to hand on what has arrived, until `by`, and to close.
+    pub fn tell_to_stop(&self, by: Instant) {
+        if let Some(server) = &self.udp {
+            server.tell_to_stop(by);
+        }
+        if let Some((server, _)) = &self.unix {
+            server.tell_to_stop(by);
+        }
+        if let Some((server, _)) = &self.stream {
+            server.tell_to_stop(by);
+        }
+    }
+
+    /// Tells them, if nobody has, and waits for their end.
     pub fn stop(self, by: Instant) {
+        self.tell_to_stop(by);
         if let Some(server) = self.udp {
             server.stop(by);
         }

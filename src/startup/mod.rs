@@ -244,6 +244,7 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>,
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
+    dogstatsd.tell_to_stop(a_quarter); // beside the others, who may need all of that time for requests in progress
     if let Some(server) = communication {
         tell_refused("communication", &server.refusals().all());
         server.stop(a_quarter);

@@ -56,14 +56,19 @@ impl Server {
         Arc::clone(&self.socket)
     }
 
-    /// Hands on what has arrived, then ends.
+    /// From now on it hands on what has arrived, until `by`, and then ends.
+    pub fn tell_to_stop(&self, by: Instant) {
+        let _ = self.stop_by.set(by); // whoever tells it first decides
+        self.socket.wake();
+    }
+
+    /// Tells it, if nobody has, and waits for its end.
     pub fn stop(self, by: Instant) {
         self.ends(by);
     }
 
     fn ends(&self, by: Instant) -> bool {
-        let _ = self.stop_by.set(by); // nobody else sets it
-        self.socket.wake();
+        self.tell_to_stop(by);
         self.worker.finish(by).inspect_err(|err| log::warn!("{err}")).is_ok()
     }
 }

@@ -78,11 +78,16 @@ impl Server {
         Ok(Server { connections, listening, accepting, clock, stop_by })
     }
 
-    /// Hands on what has arrived whole, also from those who wait to be accepted, then closes all connections.
-    pub fn stop(self, by: Instant) {
-        let _ = self.stop_by.set(by); // nobody else sets it
+    /// From now on it hands on what has arrived whole, until `by`, also from those who wait to be accepted, and closes all connections.
+    pub fn tell_to_stop(&self, by: Instant) {
+        let _ = self.stop_by.set(by); // whoever tells it first decides
         self.connections.stop();
         self.listening.shut(Shutdown::Both);
+    }
+
+    /// Tells it, if nobody has, and waits for its end.
+    pub fn stop(self, by: Instant) {
+        self.tell_to_stop(by);
         self.connections.wait_empty(self.clock.until(by));
         if let Err(err) = self.accepting.finish(by) {
             log::warn!("{err}");
