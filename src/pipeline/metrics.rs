@@ -8,9 +8,11 @@
 mod bad_lines;
 mod bodies;
 
+use crate::decode::dogstatsd;
 use crate::decode::dogstatsd::LineKind;
 use crate::decode::dogstatsd::Lines;
 use crate::decode::dogstatsd::Parser;
+use crate::decode::dogstatsd::Tally;
 use crate::decode::dogstatsd::events;
 use crate::encode::checks;
 use crate::encode::checks::Place;
@@ -263,6 +265,13 @@ impl Stage for MetricsStage {
     fn finish(&mut self, now: Now) {
         self.close(Close::Final, now);
         self.send_checks();
+    }
+
+    fn give_up(&mut self, parcel: Parcel<MetricsItem>) {
+        let MetricsItem::Datagrams(datagrams) = parcel.item else { return parcel.claim.drop_all(Reason::Shutdown) };
+        let Tally { metrics, events, checks } = dogstatsd::tally(&datagrams);
+        let parts = [(Signal::Metrics, metrics), (Signal::Events, events), (Signal::Checks, checks)];
+        parcel.claim.drop_as(&parts, Reason::Shutdown);
     }
 }
 

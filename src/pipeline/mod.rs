@@ -50,6 +50,11 @@ pub trait Stage: Send + 'static {
 
     /// Nothing more will come: sends on what is there and what was held back.
     fn finish(&mut self, now: Now);
+
+    /// There is no time left for `parcel`: counts what is in it.
+    fn give_up(&mut self, parcel: Parcel<Self::Item>) {
+        parcel.claim.drop_all(Reason::Shutdown);
+    }
 }
 
 /// A running pipeline.
@@ -116,7 +121,7 @@ fn run<S: Stage>(receiver: &Receiver<Message<S::Item>>, stage: &mut S, enough: &
     // Of what is given up, each record is counted; the sources that have not let go end soon.
     while let Ok(message) = receiver.recv() {
         if let Message::Item(parcel) = message {
-            parcel.claim.drop_all(Reason::Shutdown);
+            stage.give_up(parcel);
         }
     }
 }

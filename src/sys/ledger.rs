@@ -265,6 +265,14 @@ impl Claim {
         self.split(records).book_dropped(reason);
     }
 
+    /// All of them are lost, and are really `parts`: what they were booked in as was only what could be told of them so far.
+    pub fn drop_as(self, parts: &[(Signal, u64)], reason: Reason) {
+        for (signal, records) in parts {
+            self.ledger.accept(*signal, *records).drop_all(reason);
+        }
+        self.refuse();
+    }
+
     /// Takes them out of the books again: the sender was told that they were not accepted and keeps them.
     pub fn refuse(mut self) {
         let records = self.release();

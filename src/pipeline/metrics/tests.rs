@@ -74,11 +74,15 @@ impl Rig {
         Parcel { item, claim: self.ledger.accept(Signal::Metrics, records), permit }
     }
 
-    fn send(&mut self, datagrams: &[&str], now: Now) {
+    fn parcel_of(&self, datagrams: &[&str]) -> Parcel<MetricsItem> {
         let mut batch = Datagrams::default();
         datagrams.iter().for_each(|datagram| batch.push(datagram.as_bytes()));
         let records = batch.len() as u64;
-        let parcel = self.parcel(MetricsItem::Datagrams(batch), records);
+        self.parcel(MetricsItem::Datagrams(batch), records)
+    }
+
+    fn send(&mut self, datagrams: &[&str], now: Now) {
+        let parcel = self.parcel_of(datagrams);
         self.stage.take(parcel, now);
         assert_eq!(self.budget.taken(), 0);
         assert!(self.ledger.snapshot().is_balanced());
@@ -175,6 +179,21 @@ fn what_cannot_be_sent_is_counted_by_its_reason() {
     rig.stage.finish(at(2));
     assert_eq!(rig.series().len(), 2);
     assert!(rig.ledger.snapshot().is_quiet() && rig.ledger.snapshot().is_balanced());
+}
+
+#[test]
+fn what_there_is_no_time_for_is_counted_as_what_it_is() {
+    let mut rig = rig();
+    let parcel = rig.parcel_of(&["a:1:2:3|c\nnonsense\n_sc|up|0", "b:1|d\n_e{1,1}:t|x"]);
+    rig.stage.give_up(parcel);
+    let parcel = rig.parcel(MetricsItem::Contexts(Box::new(|_| panic!("nobody waits for them any more"))), 0);
+    rig.stage.give_up(parcel);
+    assert_eq!(rig.budget.taken(), 0);
+    rig.books(concat!(
+        "metrics accepted=5 restored=0 sent=0 memory=0 spool=0 dropped=5 shutdown=5; ",
+        "events accepted=1 restored=0 sent=0 memory=0 spool=0 dropped=1 shutdown=1; ",
+        "checks accepted=1 restored=0 sent=0 memory=0 spool=0 dropped=1 shutdown=1; balanced lost=7"
+    ));
 }
 
 #[test]

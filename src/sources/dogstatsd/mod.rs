@@ -107,10 +107,8 @@ impl Outlet {
     /// Counts what was in `batch` as lost, in place of the datagrams that it was counted in as.
     fn lose(&self, batch: &Datagrams, claim: Claim) {
         let Tally { metrics, events, checks } = dogstatsd::tally(batch);
-        claim.refuse();
-        for (signal, records) in [(Signal::Metrics, metrics), (Signal::Events, events), (Signal::Checks, checks)] {
-            self.ledger.accept(signal, records).drop_all(Reason::InboxFull);
-        }
+        let parts = [(Signal::Metrics, metrics), (Signal::Events, events), (Signal::Checks, checks)];
+        claim.drop_as(&parts, Reason::InboxFull);
     }
 }
 
