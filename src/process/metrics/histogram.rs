@@ -97,11 +97,15 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Takes a value that stands for `1 / rate`; a rate outside of 0 to 1 is 1.
-    pub fn add(&mut self, value: f64, rate: f64, growth: Growth) {
+    /// Takes a value that stands for `1 / rate`; a rate outside of 0 to 1 is 1. `false`, and nothing is changed, if a sum would not be
+    /// finite any more.
+    pub fn add(&mut self, value: f64, rate: f64, growth: Growth) -> bool {
         let weight = if 0.0 < rate && rate < 1.0 { 1.0 / rate } else { 1.0 };
-        self.weight += weight;
-        self.sum += value * weight;
+        let (all, sum) = (self.weight + weight, self.sum + value * weight);
+        if !all.is_finite() || !sum.is_finite() {
+            return false;
+        }
+        (self.weight, self.sum) = (all, sum);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
         let is_full = self.samples.len() == self.samples.capacity() && growth == Growth::Refused && !self.samples.is_empty();
@@ -114,9 +118,13 @@ impl Histogram {
             self.sketch = Some(held);
         }
         match &mut self.sketch {
-            Some(held) => sketch::insert(held, value, rate, growth),
+            // Only its bins are used, so no more than the place of a value is lost if its own mean cannot hold it.
+            Some(held) => {
+                sketch::insert(held, value, rate, growth);
+            }
             None => self.samples.push(Sample { value, weight }),
         }
+        true
     }
 
     /// Bytes on the heap.
@@ -180,7 +188,7 @@ mod tests {
     #[track_caller]
     fn check(values: &[(f64, f64)], expected: [f64; 9]) {
         let mut histogram = Histogram::default();
-        values.iter().for_each(|(value, rate)| histogram.add(*value, *rate, Growth::Allowed));
+        values.iter().for_each(|(value, rate)| assert!(histogram.add(*value, *rate, Growth::Allowed)));
         let names = [".max", ".min", ".median", ".avg", ".sum", ".count", ".29percentile", ".95percentile", ".100percentile"];
         let expected: Vec<(String, f64)> = names.iter().map(|name| (*name).to_owned()).zip(expected).collect();
         assert_eq!(parts(&mut histogram), expected);

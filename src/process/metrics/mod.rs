@@ -8,6 +8,9 @@
 //! start, so that of a count only the later part stays. Source: pkg/aggregator/time_sampler.go, and serverless-components,
 //! crates/dogstatsd/src/metric.rs.)
 //!
+//! No number that leaves is infinite or none. The Agent drops values that are (pkg/metrics), but its sums may become so; here a value with
+//! which a sum would is dropped and counted as malformed, so what was summed up before still leaves.
+//!
 //! Counts are sent as counts, not divided by ten as the Agent does outside of Lambda: a rate of a process that was frozen is wrong. No
 //! zeros are sent after the last point.
 
@@ -95,7 +98,7 @@ pub struct Counts {
     pub held: u64,
     /// The user does not want them.
     pub filtered: u64,
-    /// Neither finite nor members of a set.
+    /// Neither finite nor members of a set, or a sum would not be finite with them.
     pub malformed: u64,
     /// Their context, or their member of a set, is one too many.
     pub limited: u64,
@@ -207,25 +210,25 @@ impl Aggregator {
         if let Slot::Empty = context.slot {
             context.slot = Slot::new(metric.kind);
         }
-        match metric.values {
-            Values::One(value) if is_usable(value, metric.rate) => {
-                context.points += 1;
-                self.counts.held += 1;
-                self.slot_bytes += context.slot.add(value, metric.rate, growth);
+        let one;
+        let values = match metric.values {
+            Values::One(value) => {
+                one = [value];
+                &one[..]
             }
-            Values::One(_) => self.counts.malformed += 1,
-            Values::Many(values) => {
-                for value in values {
-                    if !is_usable(*value, metric.rate) {
-                        self.counts.malformed += 1;
-                        continue;
-                    }
+            Values::Many(values) => values,
+            Values::Text(member) => return self.add_member(at, member, growth),
+        };
+        for value in values {
+            match context.slot.add(*value, metric.rate, growth) {
+                Some(grown) => {
                     context.points += 1;
                     self.counts.held += 1;
-                    self.slot_bytes += context.slot.add(*value, metric.rate, growth);
+                    self.slot_bytes += grown;
                 }
+                None if matches!(context.slot, Slot::Set(_)) && value.is_finite() => self.counts.limited += 1,
+                None => self.counts.malformed += 1,
             }
-            Values::Text(member) => self.add_member(at, member, growth),
         }
     }
 
@@ -351,13 +354,6 @@ impl Aggregator {
     pub fn bytes(&self) -> usize {
         self.contexts.bytes() + self.slot_bytes
     }
-}
-
-/// Whether a value, and what it stands for, is finite.
-#[inline(always)]
-fn is_usable(value: f64, rate: f64) -> bool {
-    let all = if 0.0 < rate && rate < 1.0 { value / rate } else { value };
-    all.is_finite()
 }
 
 fn labels<'a>(context: &'a Context, settings: &'a Settings, suffix: &'a str) -> Labels<'a> {

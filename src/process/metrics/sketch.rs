@@ -66,26 +66,31 @@ pub fn value(key: i16) -> f64 {
     if key < 0 { -magnitude } else { magnitude }
 }
 
-/// Counts a value that stands for `1 / rate`; a rate outside of 0 to 1 is 1. The bin gets the whole part of it, the sum all.
+/// Counts a value that stands for `1 / rate`; a rate outside of 0 to 1 is 1. The bin gets the whole part of it, the sum all. `false`, and
+/// nothing is changed, if the sum or the mean would not be finite any more.
 #[inline]
-pub fn insert(sketch: &mut Sketch, value: f64, rate: f64, growth: Growth) {
+pub fn insert(sketch: &mut Sketch, value: f64, rate: f64, growth: Growth) -> bool {
     let weight = if 0.0 < rate && rate < 1.0 { 1.0 / rate } else { 1.0 };
-    insert_many(sketch, value, key(value), weight, growth);
+    insert_many(sketch, value, key(value), weight, growth)
 }
 
 #[inline]
-fn insert_many(sketch: &mut Sketch, value: f64, key: i16, weight: f64, growth: Growth) {
+fn insert_many(sketch: &mut Sketch, value: f64, key: i16, weight: f64, growth: Growth) -> bool {
     let count = weight as u64;
+    let (all, sum) = (sketch.count.saturating_add(count).min(COUNT_MAX), sketch.sum + value * weight);
+    let avg = sketch.avg + (value - sketch.avg) * count as f64 / all as f64;
+    if !sum.is_finite() || !avg.is_finite() {
+        return false;
+    }
     if sketch.count == 0 {
         (sketch.min, sketch.max) = (value, value);
     } else {
         sketch.min = sketch.min.min(value);
         sketch.max = sketch.max.max(value);
     }
-    sketch.count = sketch.count.saturating_add(count).min(COUNT_MAX);
-    sketch.sum += value * weight;
-    sketch.avg += (value - sketch.avg) * count as f64 / sketch.count as f64;
+    (sketch.count, sketch.sum, sketch.avg) = (all, sum, avg);
     add(&mut sketch.bins, SketchBin { key, count: u32::try_from(count).unwrap_or(u32::MAX) }, growth);
+    true
 }
 
 /// Counts all that `other` has counted.
@@ -117,7 +122,9 @@ pub fn insert_range(sketch: &mut Sketch, low: f64, high: f64, count: u64) -> Res
     if end < start || low.is_nan() || high.is_nan() {
         return Err(NotARange);
     }
-    let mut put = |key: i16, count: u64| insert_many(sketch, value(key), key, count as f64, Growth::Allowed);
+    let mut put = |key: i16, count: u64| {
+        insert_many(sketch, value(key), key, count as f64, Growth::Allowed);
+    };
     let (mut left, mut carried) = (count, 0.0);
     for next in start.saturating_add(1)..=end {
         if left == 0 {
@@ -233,6 +240,11 @@ mod tests {
     }
 
     #[track_caller]
+    fn put(sketch: &mut Sketch, value: f64, rate: f64, growth: Growth) {
+        assert!(insert(sketch, value, rate, growth));
+    }
+
+    #[track_caller]
     fn close(found: f64, expected: f64, what: &str) {
         assert!((found - expected).abs() <= expected.abs() * 1e-12, "{what}: {found}, not {expected}");
     }
@@ -256,10 +268,10 @@ mod tests {
                 match op[0].as_str().unwrap() {
                     "insert" => {
                         let values = op[1].as_array().unwrap();
-                        values.iter().for_each(|value| insert(&mut sketch, value.as_f64().unwrap(), 1.0, Growth::Allowed));
+                        values.iter().for_each(|value| put(&mut sketch, value.as_f64().unwrap(), 1.0, Growth::Allowed));
                     }
-                    "insert_rate" => insert(&mut sketch, number(1), number(2), Growth::Allowed),
-                    "insert_n" => (0..number(2) as u64).for_each(|_| insert(&mut sketch, number(1), 1.0, Growth::Allowed)),
+                    "insert_rate" => put(&mut sketch, number(1), number(2), Growth::Allowed),
+                    "insert_n" => (0..number(2) as u64).for_each(|_| put(&mut sketch, number(1), 1.0, Growth::Allowed)),
                     "interpolate" => insert_range(&mut sketch, number(1), number(2), number(3) as u64).unwrap(),
                     other => panic!("{other}"),
                 }
@@ -293,7 +305,7 @@ mod tests {
             let mut parts: Vec<Sketch> = (0..6)
                 .map(|_| {
                     let mut sketch = Sketch::default();
-                    (0..random.below(3000)).for_each(|_| insert(&mut sketch, random_value(&mut random), 0.01, Growth::Allowed));
+                    (0..random.below(3000)).for_each(|_| put(&mut sketch, random_value(&mut random), 0.01, Growth::Allowed));
                     sketch
                 })
                 .collect();
@@ -321,7 +333,7 @@ mod tests {
         let orders: [Vec<i16>; 2] = [keys.clone().collect(), keys.rev().collect()];
         for order in orders {
             let mut sketch = Sketch::default();
-            order.iter().for_each(|key| insert(&mut sketch, value(*key), 1.0, Growth::Allowed));
+            order.iter().for_each(|key| put(&mut sketch, value(*key), 1.0, Growth::Allowed));
             assert_eq!(sketch.bins, expected);
             assert_eq!((sketch.count, bins_to_send(&sketch)), (5000, expected.clone()));
         }
@@ -334,8 +346,8 @@ mod tests {
     #[test]
     fn a_value_that_stands_for_very_many_makes_no_more_bins_than_are_sent() {
         let mut sketch = Sketch::default();
-        insert(&mut sketch, 1.0, 1e-300, Growth::Allowed);
-        insert(&mut sketch, 1.0, 1e-300, Growth::Allowed);
+        put(&mut sketch, 1.0, 1e-300, Growth::Allowed);
+        put(&mut sketch, 1.0, 1e-300, Growth::Allowed);
         assert_eq!(sketch.count, i64::MAX as u64, "the intake's number has a sign");
         assert_eq!(bins_to_send(&sketch), vec![SketchBin { key: 1338, count: 65_535 }; BINS_MAX]);
     }
@@ -345,7 +357,7 @@ mod tests {
         let mut sketch = Sketch::default();
         for key in [100, 200, 90, 149, 151, 300] {
             let growth = if sketch.bins.len() < 2 { Growth::Allowed } else { Growth::Refused };
-            insert(&mut sketch, value(key), 1.0, growth);
+            put(&mut sketch, value(key), 1.0, growth);
         }
         assert_eq!(sketch.bins, [SketchBin { key: 100, count: 3 }, SketchBin { key: 200, count: 3 }]);
     }
@@ -353,7 +365,7 @@ mod tests {
     #[test]
     fn quantiles_are_close() {
         let mut sketch = Sketch::default();
-        (1..=1000).for_each(|value| insert(&mut sketch, f64::from(value), 1.0, Growth::Allowed));
+        (1..=1000).for_each(|value| put(&mut sketch, f64::from(value), 1.0, Growth::Allowed));
         for (part, expected) in [(0.0, 1.0), (0.5, 500.0), (0.95, 950.0), (1.0, 1000.0)] {
             let found = quantile(&sketch, part);
             assert!((found - expected).abs() <= expected * 0.011, "{part}: {found}");

@@ -56,31 +56,36 @@ impl Slot {
         }
     }
 
-    /// Takes a finite number, of which 1 in `1 / rate` was sent. The answer is by how many bytes it grew.
+    /// Takes a number, of which 1 in `1 / rate` was sent. The answer is by how many bytes it grew; nothing, and no change, if what it comes to
+    /// would not be finite or there is no room for it.
     #[inline(always)]
-    pub fn add(&mut self, value: f64, rate: f64, growth: Growth) -> usize {
+    pub fn add(&mut self, value: f64, rate: f64, growth: Growth) -> Option<usize> {
         match self {
-            Slot::Count(sum) => *sum += if 0.0 < rate && rate < 1.0 { value / rate } else { value },
-            Slot::Gauge(last) => *last = value,
+            Slot::Count(held) => {
+                let sum = *held + if 0.0 < rate && rate < 1.0 { value / rate } else { value };
+                *held = Some(sum).filter(|sum| sum.is_finite())?;
+            }
+            Slot::Gauge(last) => *last = Some(value).filter(|value| value.is_finite())?,
             Slot::Sketch(held) => {
                 let before = held.bins.capacity();
-                sketch::insert(held, value, rate, growth);
-                return (held.bins.capacity() - before) * 8;
+                let fits = sketch::insert(held, value, rate, growth);
+                return fits.then(|| (held.bins.capacity() - before) * 8);
             }
             other => return other.add_rare(value, rate, growth),
         }
-        0
+        Some(0)
     }
 
     #[inline(never)]
-    fn add_rare(&mut self, value: f64, rate: f64, growth: Growth) -> usize {
+    fn add_rare(&mut self, value: f64, rate: f64, growth: Growth) -> Option<usize> {
         match self {
             Slot::Histogram(held) => {
                 let before = held.heap_bytes();
-                held.add(value, rate, growth);
-                held.heap_bytes().saturating_sub(before)
+                let fits = held.add(value, rate, growth);
+                fits.then(|| held.heap_bytes().saturating_sub(before))
             }
-            _ => self.add_member(value.to_bits(), growth).unwrap_or(0),
+            _ if value.is_finite() => self.add_member(value.to_bits(), growth),
+            _ => None,
         }
     }
 

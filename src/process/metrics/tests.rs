@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::series::TAG_SEPARATOR;
+use crate::sys::random::Random;
 
 fn settings() -> Settings {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -290,6 +291,69 @@ fn what_is_not_finite_is_counted_and_harms_nothing() {
     let expected = ["g@gw-1[] Gauge [(1700000000, 1.0)]", "c@gw-1[] Count [(1700000000, 2.0)]", "d@gw-1[] 1700000000 1"]
         .map(str::to_owned);
     assert_eq!((bench.sent(), bench.settled), (expected.to_vec(), 4));
+}
+
+/// Every number of what leaves.
+fn numbers(outgoing: Outgoing<'_>) -> Vec<f64> {
+    match outgoing {
+        Outgoing::Series(series) => series.points.iter().map(|(_, value)| *value).collect(),
+        Outgoing::Sketch(_, _, sketch) => vec![sketch.sum, sketch.avg, sketch.min, sketch.max],
+        Outgoing::Nothing => vec![],
+    }
+}
+
+#[test]
+fn a_value_with_which_a_sum_is_not_finite_is_counted_and_the_sum_stays() {
+    for (kind, value, rate, fit) in [
+        (MetricKind::Count, 1.7e308, 1.0, 1),
+        (MetricKind::Histogram, 1.7e308, 1.0, 1),
+        (MetricKind::Distribution, 1.7e308, 1.0, 1),
+        // What such a rate stands for is more than a number holds.
+        (MetricKind::Histogram, 0.0, 1e-310, 0),
+        (MetricKind::Distribution, 0.0, 1e-310, 0),
+        // The sum of weights.
+        (MetricKind::Histogram, 0.0, 1e-308, 1),
+        (MetricKind::Gauge, 1.7e308, 0.1, 2),
+    ] {
+        let mut bench = Bench::new(settings());
+        for _ in 0..2 {
+            bench.add(Metric { rate, ..metric("m", value, kind, "") }, at(T));
+        }
+        let expected = Counts { held: fit, malformed: 2 - fit, ..Counts::default() };
+        assert_eq!(bench.aggregator.take_counts(), expected, "{kind:?} {value} {rate}");
+        let check = &mut |outgoing: Outgoing<'_>, _: u64| {
+            assert!(numbers(outgoing).iter().all(|number| number.is_finite()), "{outgoing:?}");
+        };
+        bench.aggregator.close(Close::Final, at(T), check);
+    }
+}
+
+#[test]
+fn no_number_that_leaves_is_infinite_whatever_comes() {
+    let seed = Random::from_system().bits();
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let mut one_of = |choices: &[f64]| choices[random.below(choices.len() as u64) as usize];
+    for _ in 0..500 {
+        let mut bench = Bench::new(settings());
+        for _ in 0..40 {
+            let value = one_of(&[0.0, 1.0, -1.0, 1e-300, 1e300, 1.7e308, -1.7e308, 5e-324, f64::MAX, f64::MIN, f64::NAN]);
+            let rate = one_of(&[1.0, 1.0, 0.5, 1e-9, 1e-300, 1e-308, 1e-310, 5e-324, 0.0, -1.0, f64::NAN, f64::INFINITY]);
+            let kind = [MetricKind::Count, MetricKind::Gauge, MetricKind::Histogram, MetricKind::Distribution, MetricKind::Set]
+                [one_of(&[0.0, 1.0, 2.0, 3.0, 4.0]) as usize];
+            let name = ["a", "b", "c"][one_of(&[0.0, 1.0, 2.0]) as usize];
+            let timestamp = (one_of(&[0.0, 0.0, 1.0]) == 1.0).then_some(T as i64);
+            bench.add(Metric { rate, timestamp, ..metric(name, value, kind, "") }, at(T));
+        }
+        let Counts { held, malformed, .. } = bench.aggregator.take_counts();
+        assert_eq!(held + malformed, 40, "seed {seed}");
+        let mut settled = 0;
+        bench.aggregator.close(Close::Final, at(T), &mut |outgoing, points| {
+            settled += points;
+            assert!(numbers(outgoing).iter().all(|number| number.is_finite()), "seed {seed}: {outgoing:?}");
+        });
+        assert_eq!(settled, held, "seed {seed}");
+    }
 }
 
 #[test]
