@@ -99,14 +99,15 @@ fn unix_sockets_are_as_good_and_leave_no_file() {
     let (datagrams, streams) = (socket_path("datagrams"), socket_path("streams"));
     let extra =
         [("DD_DOGSTATSD_SOCKET", datagrams.to_str().unwrap()), ("DD_DOGSTATSD_STREAM_SOCKET", streams.to_str().unwrap())];
-    // Beside a socket, port 0 means none.
-    let mut stage = Stage::start("DD_DD_URL", |ports| ports.communication.filter(|_| ports.dogstatsd.is_none()), &extra);
+    let mut stage = Stage::start("DD_DD_URL", |ports| ports.dogstatsd, &extra);
+    stage.send("by.port:3|c");
     UnixDatagram::unbound().unwrap().send_to(b"by.datagram:1|c", &datagrams).unwrap();
     let mut stream = UnixStream::connect(&streams).unwrap();
     stream.write_all(b"\x0d\0\0\0by.stream:2|c").unwrap();
-    stage.agent.wait_for("metrics", "accepted", 2);
+    stage.agent.wait_for("metrics", "accepted", 3);
     stream.write_all(b"\x0d\0\0\0by.stream:3|c").unwrap();
-    let records = stage.records(3);
+    let records = stage.records(4);
+    assert_eq!(named(&records, "by.port")["points"][0][1], json!(3.0));
     assert_eq!(named(&records, "by.datagram")["points"][0][1], json!(1.0));
     assert_eq!(named(&records, "by.stream")["points"][0][1], json!(5.0));
     assert!(!datagrams.exists() && !streams.exists());
@@ -223,6 +224,15 @@ fn without_dogstatsd_there_is_no_port() {
     let mut agent = Agent::start(&["--out", "-"], &env);
     assert_eq!(agent.ready().dogstatsd, None);
     agent.stop_and_finish().assert_clean();
+}
+
+#[test]
+fn port_zero_is_none_and_the_rest_of_dogstatsd_goes_on() {
+    let mut stage =
+        Stage::start("DD_DD_URL", |ports| ports.traces.filter(|_| ports.dogstatsd.is_none()), &[("DD_DOGSTATSD_PORT", "0")]);
+    assert_eq!(send(stage.port, "POST", "/dogstatsd/v2/proxy", &[], b"by.http:2|c").0, 200);
+    stage.agent.wait_for("metrics", "accepted", 1);
+    stage.agent.stop_and_finish().assert_clean();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Settings about the way out: proxies, hosts that are reached without one, and how old TLS may be.
+//! Settings about the network: proxies, hosts that are reached without one, how old TLS may be, and the port of DogStatsD.
 
 use crate::config::values::Expected;
 use crate::config::values::Raw;
@@ -102,6 +102,29 @@ impl Value for TlsVersion {
     }
 }
 
+/// A UDP port, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UdpPort(pub Option<u16>);
+
+/// The Agent's word for any free one, as 0 is none there.
+const ANY: &str = "__random__";
+
+impl Value for UdpPort {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        if raw.text()? == ANY {
+            return Ok(UdpPort(Some(0)));
+        }
+        u16::parse(raw).map(|port| UdpPort(Some(port).filter(|port| *port != 0)))
+    }
+
+    fn show(&self) -> String {
+        match self.0 {
+            Some(0) => ANY.to_owned(),
+            port => port.unwrap_or(0).to_string(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +144,17 @@ mod tests {
         check("proxy:8080", Some(("http://proxy:8080", None)));
         check("[::1]:3128", Some(("http://[::1]:3128", None)));
         check("http://[fd00::1]", Some(("http://[fd00::1]:80", None)));
+    }
+
+    #[test]
+    fn a_udp_port_may_be_none_or_any() {
+        for (text, expected) in
+            [("0", Some(None)), ("8125", Some(Some(8125))), ("__random__", Some(Some(0))), ("-1", None), ("x", None)]
+        {
+            let found = UdpPort::parse(&Raw::Text(text.to_owned())).ok();
+            assert_eq!(found.map(|port| port.0), expected, "{text}");
+            assert!(found.is_none_or(|port| port.show() == text));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::config::merge::Values;
 use crate::config::network::Hosts;
 use crate::config::network::ProxyUrl;
 use crate::config::network::TlsVersion;
+use crate::config::network::UdpPort;
 use crate::config::values::BaseUrl;
 use crate::config::values::Bytes;
 use crate::config::values::Fsync;
@@ -293,8 +294,8 @@ settings! {
     stats_by_span_kind: bool = "apm_config.compute_stats_by_span_kind" ["DD_APM_COMPUTE_STATS_BY_SPAN_KIND"] "true";
     /// Receive metrics, events and service checks as DogStatsD.
     use_dogstatsd: bool = "use_dogstatsd" [] "true";
-    /// UDP port of DogStatsD; 0 for none.
-    dogstatsd_port: u16 = "dogstatsd_port" [] "8125";
+    /// UDP port of DogStatsD; 0 for none, `__random__` for any free one.
+    dogstatsd_port: UdpPort = "dogstatsd_port" [] "8125";
     /// Let other hosts send to it.
     dogstatsd_non_local_traffic: bool = "dogstatsd_non_local_traffic" [] "false";
     /// Unix socket of datagrams for DogStatsD.

@@ -122,7 +122,6 @@ impl Dogstatsd {
             return Dogstatsd::default();
         }
         let (datagram_path, stream_path) = (&config.dogstatsd_socket, &config.dogstatsd_stream_socket);
-        let has_socket = datagram_path.is_some() || stream_path.is_some();
         let start = Start {
             servers,
             pipelines,
@@ -132,10 +131,10 @@ impl Dogstatsd {
             log::error!("dogstatsd cannot listen on {what}: {err}; the rest goes on")
         };
         Dogstatsd {
-            udp: match config.dogstatsd_port {
-                0 if has_socket => None,
-                port => start.udp(port).inspect_err(|err| told(&format_args!("port {port}"), err)).ok(),
-            },
+            udp: config
+                .dogstatsd_port
+                .0
+                .and_then(|port| start.udp(port).inspect_err(|err| told(&format_args!("port {port}"), err)).ok()),
             unix: datagram_path.as_ref().and_then(|path| start.unix(path).inspect_err(|err| told(&path.display(), err)).ok()),
             stream: stream_path.as_ref().and_then(|path| start.stream(path).inspect_err(|err| told(&path.display(), err)).ok()),
         }

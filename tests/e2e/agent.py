@@ -163,7 +163,7 @@ class Setup:
                     "DD_DD_URL": intake.url}
             env["DD_APM_TELEMETRY_DD_URL"] = intake.url  # which tracers send unasked
         if not self.namespaced:
-            env |= {"DD_COMMUNICATION_PORT": "0", "DD_APM_RECEIVER_PORT": "0", "DD_DOGSTATSD_PORT": "0"}
+            env |= {"DD_COMMUNICATION_PORT": "0", "DD_APM_RECEIVER_PORT": "0", "DD_DOGSTATSD_PORT": "__random__"}
         return env | more
 
     def newest_ddtrace(self):

@@ -92,7 +92,7 @@ class _stage:
     def __init__(self, setup, name):
         self.folder, self.socket = setup.folder(name), setup.folder(name) / "statsd.sock"
         self.intake = FakeIntake(API_KEY)
-        env = setup.agent_env(self.folder, self.intake, DD_DOGSTATSD_SOCKET=str(self.socket), DD_DOGSTATSD_PORT=_free_port(setup))
+        env = setup.agent_env(self.folder, self.intake, DD_DOGSTATSD_SOCKET=str(self.socket))
         self.agent = Agent([setup.binary, "run"], env)
 
     def __enter__(self):
@@ -147,14 +147,3 @@ class _stage:
 
 def _key(series):
     return f"{series.metric}|{','.join(sorted(series.tags))}"
-
-
-def _free_port(setup):
-    """With a socket beside it port 0 would mean none, so where the default may be taken one is looked for."""
-    if setup.namespaced:
-        return "8125"
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])

@@ -54,7 +54,7 @@ pub fn settings() -> Vec<(&'static str, String)> {
         ("DD_COMMUNICATION_PORT", "0".into()),
         ("DD_APM_RECEIVER_PORT", "0".into()),
         ("DD_APM_RECEIVER_SOCKET", "off".into()), // whatever folders the machine has
-        ("DD_DOGSTATSD_PORT", "0".into()),
+        ("DD_DOGSTATSD_PORT", "__random__".into()),
         ("DD_HOSTNAME", "test-host".into()),
         ("DD_SHUTDOWN_TIMEOUT", "60".into()), // a guard: the other side answers
         ("DD_RUN_PATH", format!("{}/run", env!("CARGO_TARGET_TMPDIR"))),
