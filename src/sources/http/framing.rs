@@ -126,6 +126,8 @@ pub struct Head {
     pub headers: Headers,
     /// What the client says about the body.
     pub framing: Framing,
+    /// Host and port of a target that names them.
+    target_host: Option<String>,
     pub(super) keep_alive: bool,
     pub(super) expects_continue: bool,
 }
@@ -147,17 +149,26 @@ impl Head {
             Some(_) => return Err(Fault::EXPECTATION),
         };
         let framing = framing(&headers, version)?;
+        if 1 < headers.all("host").len() {
+            return Err(Fault::malformed("host is given twice")); // RFC 9112, 3.2
+        }
         let close = headers.all("connection").iter().any(|value| has_token(value, "close"));
-        let (path, query) = path_and_query(target);
+        let (host, path, query) = parts(target);
         Ok(Head {
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
+            target_host: host.filter(|host| !host.is_empty()).map(str::to_owned),
             keep_alive: version == Version::V11 && !close,
             headers,
             framing,
             expects_continue,
         })
+    }
+
+    /// Host and port that the request is meant for. What the target names counts, whatever the header says (RFC 9112, 3.2.2).
+    pub(super) fn host(&self) -> Option<&str> {
+        self.target_host.as_deref().or_else(|| self.headers.get("host"))
     }
 
     /// Whether anything follows the header.
@@ -170,14 +181,17 @@ fn has_token(value: &str, token: &str) -> bool {
     value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// `http://host/path?query`, the form meant for proxies, is taken as well.
-fn path_and_query(target: &str) -> (&str, Option<&str>) {
-    let target = match target.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains(['/', '?']) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
-        _ => target,
+/// Host, path and query: `http://host/path?query`, the form meant for proxies, is taken as well.
+fn parts(target: &str) -> (Option<&str>, &str, Option<&str>) {
+    let (host, target) = match target.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?']) => {
+            let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            (Some(host), target)
+        }
+        _ => (None, target),
     };
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    (if path.is_empty() { "/" } else { path }, query)
+    (host, if path.is_empty() { "/" } else { path }, query)
 }
 
 fn framing(headers: &Headers, version: Version) -> Result<Framing, Fault> {
@@ -348,6 +362,9 @@ mod tests {
         assert!(head(b"GET / HTTP/1.1\nConnection: Upgrade, HTTP2-Settings\n\n").keep_alive);
         assert_eq!(head(b"GET http://host:1/info?x HTTP/1.1\r\n\r\n").path, "/info");
         assert_eq!(head(b"GET http://host HTTP/1.1\r\n\r\n").path, "/");
+        assert_eq!(head(b"GET http://a:1/info HTTP/1.1\r\nHost: b\r\n\r\n").host(), Some("a:1"));
+        assert_eq!(head(b"GET /info HTTP/1.1\r\nhost: b\r\n\r\n").host(), Some("b"));
+        assert_eq!(head(b"GET http:///info HTTP/1.1\r\nHost: b\r\n\r\n").host(), Some("b"));
         assert_eq!(head(b"GET /a://b HTTP/1.1\r\n\r\n").path, "/a://b");
     }
 

@@ -198,7 +198,7 @@ impl Service {
 
     /// How much of the body is taken, decided from the head alone; or the answer.
     fn admit(&self, head: &Head, names: Names) -> Result<usize, Response> {
-        let host = head.headers.get("host");
+        let host = head.host();
         let is_elsewhere = |origin: &str| host::is_elsewhere(origin, host.unwrap_or_default());
         if head.headers.get("sec-fetch-site").is_some_and(|site| site.eq_ignore_ascii_case("cross-site"))
             || head.headers.get("origin").is_some_and(is_elsewhere)

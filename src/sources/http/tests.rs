@@ -166,6 +166,12 @@ fn refusals_have_the_status_that_the_reference_says() {
         );
         check("GET / HTTP/1.1\r\nHost: rebind.example.com:8126\r\n\r\n", "403 the Host header names another machine");
         check("GET / HTTP/1.1\r\nHost: localhost:8126\r\n\r\n", "200 ");
+        let two_hosts = "GET / HTTP/1.1\r\nHost: localhost\r\nHost: rebind.example.com\r\n\r\n";
+        check(two_hosts, "400 host is given twice");
+        check(&two_hosts.replace("rebind.example.com", "localhost"), "400 host is given twice");
+        let absolute = "GET http://rebind.example.com/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        check(absolute, "403 the Host header names another machine");
+        check("GET http://localhost:8126/ HTTP/1.1\r\nHost: rebind.example.com\r\n\r\n", "200 ");
         check("GET / HTTP/1.0\r\n\r\n", "200 ");
         assert_eq!(setup.service.refusals().of(Refusal::TooLarge), 1);
         assert_eq!(setup.service.refusals().of(Refusal::CutShort), 1);
