@@ -73,7 +73,8 @@ impl Config {
         let parameter = parameter.map(|id| KeySource::new("api_key_ssm_arn", &id.0, Way::Ssm(id.0.clone())));
         let file = self.api_key_file.clone().map(|path| KeySource { setting: "api_key_file", way: Way::File(path) });
         let plain = self.api_key.as_ref().map(|text| {
-            let handle = handles::handle(text.expose());
+            // Quotes go, as they do from a key.
+            let handle = handles::handle(text.expose().trim().trim_matches(['"', '\'']));
             let way = handle.map_or_else(|| Way::Plain(text.clone()), |handle| Way::Backend(handle.to_owned()));
             KeySource::new("api_key", text.expose(), way)
         });
@@ -134,6 +135,8 @@ mod tests {
 
     #[test]
     fn a_handle_in_place_of_the_key_leads_to_the_backend() {
-        check(&[("DD_API_KEY", " ENC[dd/key] ")], &[("api_key", Way::Backend("dd/key".to_owned()))]);
+        for text in [" ENC[dd/key] ", "\"ENC[dd/key]\"", "' ENC[dd/key]'"] {
+            check(&[("DD_API_KEY", text)], &[("api_key", Way::Backend("dd/key".to_owned()))]);
+        }
     }
 }

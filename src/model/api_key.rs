@@ -22,6 +22,8 @@ pub enum ApiKeyError {
     NotPrintable,
     /// More than any header may carry.
     TooLong,
+    /// `ENC[...]`, in whole or in part, where it is not resolved.
+    Handle,
 }
 
 impl fmt::Display for ApiKeyError {
@@ -30,6 +32,7 @@ impl fmt::Display for ApiKeyError {
             ApiKeyError::Empty => write!(f, "the key is empty"),
             ApiKeyError::TooLong => write!(f, "the key is longer than {BYTES_MAX} bytes"),
             ApiKeyError::NotPrintable => write!(f, "the key has characters that a header cannot carry"),
+            ApiKeyError::Handle => write!(f, "there is ENC[...] in it, which is resolved only where it is all of api_key"),
         }
     }
 }
@@ -48,6 +51,9 @@ impl ApiKey {
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(ApiKeyError::NotPrintable);
+        }
+        if key.as_bytes().windows(4).any(|bytes| bytes.eq_ignore_ascii_case(b"ENC[")) {
+            return Err(ApiKeyError::Handle);
         }
         if BYTES_MAX < key.len() {
             return Err(ApiKeyError::TooLong);
@@ -189,6 +195,13 @@ mod tests {
         check("a\u{7}b", Err(ApiKeyError::NotPrintable));
         check("schlüssel", Err(ApiKeyError::NotPrintable));
         check(&"a".repeat(1025), Err(ApiKeyError::TooLong));
+    }
+
+    #[test]
+    fn a_handle_that_nobody_has_resolved_is_no_key() {
+        for text in ["ENC[a]", "ENC[a] ENC[b]", "\"ENC[a]\"", "enc[a]", "E N C[a", "xENC[a]x"] {
+            check(text, Err(ApiKeyError::Handle));
+        }
     }
 
     #[test]
