@@ -138,15 +138,6 @@ impl KeyHandle {
         }
     }
 
-    /// The key may have changed where it comes from, as after a sandbox was restored: it is asked for again, and data wait.
-    pub fn doubt(&self) {
-        let mut shared = self.lock();
-        if shared.state != KeyState::Absent {
-            shared.state = KeyState::Pending;
-            self.shared.1.notify_all();
-        }
-    }
-
     /// Asks for a look at the sources; what there is stays in use until they have answered.
     pub fn ask(&self) {
         self.lock().asked = true;
@@ -219,15 +210,5 @@ mod tests {
         assert_eq!(handle.state(), KeyState::Ready(new.clone()));
         handle.refuse(&new);
         assert_eq!(handle.wait_change(&KeyState::Pending, Duration::from_secs(3600)), KeyState::Refused(new));
-    }
-
-    #[test]
-    fn a_key_in_doubt_is_asked_for_again_unless_there_is_none() {
-        let handle = KeyHandle::new(KeyState::Ready(ApiKey::parse("a").unwrap()));
-        handle.doubt();
-        assert_eq!(handle.state(), KeyState::Pending);
-        handle.set(KeyState::Absent);
-        handle.doubt();
-        assert_eq!(handle.state(), KeyState::Absent);
     }
 }

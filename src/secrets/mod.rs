@@ -137,12 +137,18 @@ impl Resolver {
     /// thread when it turns out that no key will come.
     pub fn start(self, when_absent: impl Fn() + Send + 'static, exits: &Sender<&'static str>) -> io::Result<KeyHandle> {
         self.remark();
-        let first_is_local = self.settings().sources.first().is_none_or(KeySource::is_local);
-        let state = if first_is_local { self.resolve().unwrap_or(KeyState::Pending) } else { KeyState::Pending };
+        let settings = self.settings();
+        let local = settings.sources.iter().take_while(|source| source.is_local()).count();
+        let state = match self.walk(&settings.sources[..local]) {
+            Some(KeyState::Absent) if local < settings.sources.len() => KeyState::Pending,
+            found => found.unwrap_or(KeyState::Pending),
+        };
         let handle = KeyHandle::new(state.clone());
         if state != KeyState::Absent {
             let shared = handle.clone();
-            Worker::spawn("key", exits, move || self.keep(&shared, &when_absent))?;
+            // What has failed just now is not asked, and told, a second time.
+            let mut first = (state == KeyState::Pending).then_some(local);
+            Worker::spawn("key", exits, move || self.keep(&shared, &when_absent, first.take().unwrap_or_default()))?;
         }
         Ok(handle)
     }
@@ -207,8 +213,9 @@ impl Resolver {
         handle.ask();
     }
 
-    /// The thread: resolves while pending or refused, and has good keys validated and renewed.
-    fn keep(&self, handle: &KeyHandle, when_absent: &impl Fn()) {
+    /// The thread: resolves while pending or refused, and has good keys validated and renewed. The first `asked` sources have been asked
+    /// once already.
+    fn keep(&self, handle: &KeyHandle, when_absent: &impl Fn(), mut asked: usize) {
         let mut pause = RETRY_BASE;
         let mut resolved_at = self.clock.now().uptime;
         let mut validated: Option<(ApiKey, Duration)> = None;
@@ -245,7 +252,8 @@ impl Resolver {
                 KeyState::Pending => (),
             }
             resolved_at = self.clock.now().uptime;
-            match self.resolve() {
+            // Those in force by now.
+            match self.walk(self.settings().sources.get(std::mem::take(&mut asked)..).unwrap_or_default()) {
                 // What there was once may come back: the data are held as long.
                 Some(KeyState::Absent) if matches!(state, KeyState::Refused(_)) => (),
                 Some(next) => {
@@ -262,7 +270,7 @@ impl Resolver {
 
     /// Another key takes the place of a good one; none does not.
     fn exchange(&self, handle: &KeyHandle, present: &KeyState) {
-        match self.resolve() {
+        match self.walk(&self.settings().sources) {
             Some(next @ KeyState::Ready(_)) if next != *present => {
                 log::info!("the API key has changed");
                 handle.set(next);
@@ -271,10 +279,10 @@ impl Resolver {
         }
     }
 
-    /// Walks the sources once; `None` when one failed that may yet answer and no other gave a key.
-    fn resolve(&self) -> Option<KeyState> {
+    /// Asks one source after the other; `None` when one failed that may yet answer and no other gave a key.
+    fn walk(&self, sources: &[KeySource]) -> Option<KeyState> {
         let mut may_yet_answer = false;
-        for source in &self.settings().sources {
+        for source in sources {
             match self.resolve_one(source) {
                 Ok(key) => return Some(KeyState::Ready(key)),
                 Err(err) => {
@@ -382,6 +390,7 @@ mod tests {
         assert_eq!(start(vec![plain("abc")]), ready("abc"));
         assert_eq!(start(vec![]), KeyState::Absent);
         assert_eq!(start(vec![plain("\"\"")]), KeyState::Absent);
+        assert_eq!(start(vec![plain("ENC[a] ENC[b]"), plain("abc")]), ready("abc"));
     }
 
     #[test]
@@ -393,6 +402,27 @@ mod tests {
     fn a_remote_source_does_not_hold_up_the_start_and_gives_way_too() {
         let (exits, _keep) = channel(4);
         let handle = resolver(vec![kms("YWJj"), plain("abc")]).start(|| (), &exits).unwrap();
+        assert_eq!(handle.wait_change(&KeyState::Pending, Duration::from_secs(3600)), ready("abc"));
+    }
+
+    #[test]
+    fn a_local_source_that_fails_before_a_remote_one_does_not_hold_up_the_start_either() {
+        // A service that is asked and does not answer before it is gone.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Some(format!("http://{}", silent.local_addr().unwrap()));
+        let text = Some("x".to_owned());
+        let aws = AwsEnv {
+            access_key_id: text.clone(),
+            secret_access_key: text.map(Secret::new),
+            endpoints: [endpoint, None, None],
+            ..AwsEnv::default()
+        };
+        let resolver = resolver(vec![source(Way::File("/nowhere/key".into())), kms("YWJj"), plain("abc")]);
+        let settings = Settings { aws, ..(*resolver.settings()).clone() };
+        let (exits, _keep) = channel(4);
+        let handle = Resolver::new(settings, Clock::new()).start(|| (), &exits).unwrap();
+        assert_eq!(handle.state(), KeyState::Pending);
+        drop(silent);
         assert_eq!(handle.wait_change(&KeyState::Pending, Duration::from_secs(3600)), ready("abc"));
     }
 
