@@ -71,7 +71,8 @@ impl Config {
         let secret = secret.map(|id| KeySource::new("api_key_secret_arn", &id.0, Way::SecretsManager(id.0.clone())));
         let parameter = self.api_key_ssm_arn.as_ref();
         let parameter = parameter.map(|id| KeySource::new("api_key_ssm_arn", &id.0, Way::Ssm(id.0.clone())));
-        let file = self.api_key_file.clone().map(|path| KeySource { setting: "api_key_file", way: Way::File(path) });
+        let file = self.api_key_file.as_ref();
+        let file = file.map(|path| KeySource::new("api_key_file", &path.to_string_lossy(), Way::File(path.clone())));
         let plain = self.api_key.as_ref().map(|text| {
             // Quotes go, as they do from a key.
             let handle = handles::handle(text.expose().trim().trim_matches(['"', '\'']));
@@ -127,6 +128,7 @@ mod tests {
         let parameter = "arn:aws-cn:ssm:cn-north-1:1:parameter/dd/key";
         check(&[("DD_API_KEY_SECRET_ARN", parameter)], &[("api_key_secret_arn", Way::Ssm(parameter.to_owned()))]);
         check(&[("DD_API_KEY", parameter)], &[("api_key", Way::Ssm(parameter.to_owned()))]);
+        check(&[("DD_API_KEY_FILE", parameter)], &[("api_key_file", Way::Ssm(parameter.to_owned()))]);
         let secret_arn = "arn:aws-us-gov:secretsmanager::1:secret:x";
         check(&[("DD_KMS_API_KEY", secret_arn)], &[("kms_api_key", Way::SecretsManager(secret_arn.to_owned()))]);
         let key_arn = "arn:aws:kms:us-east-1:1:key/2";

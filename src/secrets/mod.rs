@@ -108,6 +108,22 @@ pub struct Report {
     pub validity: Option<Validity>,
 }
 
+/// What a walk along the sources gives.
+#[derive(Debug, Default)]
+struct Found {
+    key: Option<ApiKey>,
+    /// A source before it failed that may yet answer.
+    may_yet_answer: bool,
+}
+
+impl Found {
+    /// `None` when there is no key yet.
+    fn state(&self) -> Option<KeyState> {
+        let key = self.key.clone().map(KeyState::Ready);
+        key.or_else(|| (!self.may_yet_answer).then_some(KeyState::Absent))
+    }
+}
+
 impl Resolver {
     /// With these settings.
     pub fn new(settings: Settings, clock: Clock) -> Resolver {
@@ -139,7 +155,7 @@ impl Resolver {
         self.remark();
         let settings = self.settings();
         let local = settings.sources.iter().take_while(|source| source.is_local()).count();
-        let state = match self.walk(&settings.sources[..local]) {
+        let state = match self.walk(&settings.sources[..local]).state() {
             Some(KeyState::Absent) if local < settings.sources.len() => KeyState::Pending,
             found => found.unwrap_or(KeyState::Pending),
         };
@@ -253,7 +269,7 @@ impl Resolver {
             }
             resolved_at = self.clock.now().uptime;
             // Those in force by now.
-            match self.walk(self.settings().sources.get(std::mem::take(&mut asked)..).unwrap_or_default()) {
+            match self.walk(self.settings().sources.get(std::mem::take(&mut asked)..).unwrap_or_default()).state() {
                 // What there was once may come back: the data are held as long.
                 Some(KeyState::Absent) if matches!(state, KeyState::Refused(_)) => (),
                 Some(next) => {
@@ -268,10 +284,11 @@ impl Resolver {
         }
     }
 
-    /// Another key takes the place of a good one; none does not.
+    /// Another key takes the place of a good one; none does not, nor one of a weaker source while a stronger one may yet answer.
     fn exchange(&self, handle: &KeyHandle, present: &KeyState) {
-        match self.walk(&self.settings().sources) {
-            Some(next @ KeyState::Ready(_)) if next != *present => {
+        let found = self.walk(&self.settings().sources);
+        match found.state() {
+            Some(next @ KeyState::Ready(_)) if next != *present && !found.may_yet_answer => {
                 log::info!("the API key has changed");
                 handle.set(next);
             }
@@ -279,19 +296,22 @@ impl Resolver {
         }
     }
 
-    /// Asks one source after the other; `None` when one failed that may yet answer and no other gave a key.
-    fn walk(&self, sources: &[KeySource]) -> Option<KeyState> {
-        let mut may_yet_answer = false;
+    /// Asks one source after the other until one gives a key.
+    fn walk(&self, sources: &[KeySource]) -> Found {
+        let mut found = Found::default();
         for source in sources {
             match self.resolve_one(source) {
-                Ok(key) => return Some(KeyState::Ready(key)),
+                Ok(key) => {
+                    found.key = Some(key);
+                    break;
+                }
                 Err(err) => {
                     log::warn!("no API key from {}: {err}", source.setting);
-                    may_yet_answer |= matches!(err, SourceError::Transient(_));
+                    found.may_yet_answer |= matches!(err, SourceError::Transient(_));
                 }
             }
         }
-        (!may_yet_answer).then_some(KeyState::Absent)
+        found
     }
 
     fn resolve_one(&self, source: &KeySource) -> Result<ApiKey, SourceError> {
@@ -364,6 +384,18 @@ mod tests {
         Resolver::new(settings, Clock::new())
     }
 
+    /// With credentials of no account.
+    fn with_kms_at(endpoint: String, sources: Vec<KeySource>) -> Resolver {
+        let text = || Some("x".to_owned());
+        let aws = AwsEnv {
+            access_key_id: text(),
+            secret_access_key: text().map(Secret::new),
+            endpoints: [Some(endpoint), None, None],
+            ..AwsEnv::default()
+        };
+        Resolver::new(Settings { aws, ..(*resolver(sources).settings()).clone() }, Clock::new())
+    }
+
     fn start(sources: Vec<KeySource>) -> KeyState {
         let (exits, _keep) = channel(4);
         resolver(sources).start(|| (), &exits).unwrap().state()
@@ -409,18 +441,10 @@ mod tests {
     fn a_local_source_that_fails_before_a_remote_one_does_not_hold_up_the_start_either() {
         // A service that is asked and does not answer before it is gone.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = Some(format!("http://{}", silent.local_addr().unwrap()));
-        let text = Some("x".to_owned());
-        let aws = AwsEnv {
-            access_key_id: text.clone(),
-            secret_access_key: text.map(Secret::new),
-            endpoints: [endpoint, None, None],
-            ..AwsEnv::default()
-        };
-        let resolver = resolver(vec![source(Way::File("/nowhere/key".into())), kms("YWJj"), plain("abc")]);
-        let settings = Settings { aws, ..(*resolver.settings()).clone() };
+        let sources = vec![source(Way::File("/nowhere/key".into())), kms("YWJj"), plain("abc")];
+        let resolver = with_kms_at(format!("http://{}", silent.local_addr().unwrap()), sources);
         let (exits, _keep) = channel(4);
-        let handle = Resolver::new(settings, Clock::new()).start(|| (), &exits).unwrap();
+        let handle = resolver.start(|| (), &exits).unwrap();
         assert_eq!(handle.state(), KeyState::Pending);
         drop(silent);
         assert_eq!(handle.wait_change(&KeyState::Pending, Duration::from_secs(3600)), ready("abc"));
@@ -447,6 +471,18 @@ mod tests {
         running.renew(&resolver(vec![plain("new")]), &handle);
         let refused = KeyState::Refused(ApiKey::parse("new").unwrap());
         assert_eq!(handle.wait_change(&refused, Duration::from_secs(3600)), ready("new"));
+    }
+
+    #[test]
+    fn a_source_that_is_down_for_the_moment_does_not_lose_its_good_key_to_a_weaker_one() {
+        let nobody = || "http://127.0.0.1:0".to_owned();
+        let resolver = with_kms_at(nobody(), vec![kms("YWJj"), plain("weaker")]);
+        let handle = KeyHandle::new(ready("good"));
+        resolver.exchange(&handle, &ready("good"));
+        assert_eq!(handle.state(), ready("good"));
+        let resolver = with_kms_at(nobody(), vec![kms("?"), plain("weaker")]);
+        resolver.exchange(&handle, &ready("good"));
+        assert_eq!(handle.state(), ready("weaker"), "what will not come back is no reason to wait");
     }
 
     #[track_caller]
