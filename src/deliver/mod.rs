@@ -27,6 +27,7 @@ use crate::sys::ledger::Reason;
 use crate::sys::net::Client;
 use crate::sys::net::NetError;
 use crate::sys::net::Request;
+use crate::sys::net::tell_status;
 use crate::sys::random::Random;
 use crate::sys::worker::Worker;
 use std::fmt;
@@ -242,7 +243,7 @@ fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, r
         Ok(answer) => {
             let retry_after = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
             if !(200..300).contains(&answer.status) {
-                remarks.say(format_args!("{name}: the intake answered {}", answer.status));
+                remarks.say(format_args!("{name}: the intake answered with {}", tell_status(answer.status)));
             }
             Outcome::Answer { status: answer.status, retry_after }
         }
@@ -267,24 +268,30 @@ fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, r
     }
 }
 
-/// One remark in ten seconds, so that an outage does not fill a log.
+/// One remark in ten seconds, so that an outage does not fill a log; the others are counted.
 struct Remarks {
     clock: Clock,
     last: Option<Duration>,
+    untold: u32,
 }
 
 const REMARK_EVERY: Duration = Duration::from_secs(10);
 
 impl Remarks {
     fn new(clock: Clock) -> Remarks {
-        Remarks { clock, last: None }
+        Remarks { clock, last: None, untold: 0 }
     }
 
     fn say(&mut self, text: fmt::Arguments<'_>) {
         let now = self.clock.now().uptime;
-        if self.last.is_none_or(|last| REMARK_EVERY <= now - last) {
-            self.last = Some(now);
-            log::warn!("{text}");
+        if self.last.is_some_and(|last| now - last < REMARK_EVERY) {
+            self.untold += 1;
+            return;
+        }
+        self.last = Some(now);
+        match std::mem::take(&mut self.untold) {
+            0 => log::warn!("{text}"),
+            untold => log::warn!("{text} ({untold} failures since the last line)"),
         }
     }
 }

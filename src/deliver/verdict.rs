@@ -1,5 +1,6 @@
 //! What to do with a body after one try. Decided without a socket. Source: the table of intake answers that the Agent's forwarder
-//! follows, with two changes: a key that is refused holds the body, and a 404 of the logs or metrics intake is not tried for ever.
+//! follows, with three changes: a key that is refused holds the body, a 404 of the logs or metrics intake is not tried for ever, and what
+//! leads elsewhere is.
 
 use crate::sys::ledger::Reason;
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub fn judge(outcome: Outcome) -> Verdict {
     match outcome {
         Outcome::Answer { status: 200..=299, .. } => Verdict::Done,
         Outcome::Answer { status: 401 | 403, .. } => Verdict::HoldForKey,
-        // 407 is a proxy's word; no intake has seen the body.
-        Outcome::Answer { status: 407 | 408 | 429 | 500..=599, retry_after } => {
+        // What leads elsewhere and 407 are words of something on the way; no intake has seen the body.
+        Outcome::Answer { status: 300..=399 | 407 | 408 | 429 | 500..=599, retry_after } => {
             Verdict::Retry(retry_after.map(|seconds| Duration::from_secs(seconds).min(RETRY_AFTER_MAX)))
         }
         Outcome::Answer { status: 413, .. } => Verdict::Discard(Reason::TooLarge),
@@ -68,6 +69,8 @@ mod tests {
     fn trouble_that_passes_is_tried_again() {
         check(503, None, Verdict::Retry(None));
         check(407, None, Verdict::Retry(None));
+        check(302, None, Verdict::Retry(None));
+        check(307, Some(5), Verdict::Retry(Some(Duration::from_secs(5))));
         check(429, Some(7), Verdict::Retry(Some(Duration::from_secs(7))));
         check(429, Some(7_000), Verdict::Retry(Some(Duration::from_secs(60))));
         assert_eq!(judge(Outcome::NoAnswer), Verdict::Retry(None));
@@ -83,6 +86,5 @@ mod tests {
     fn what_will_never_be_taken_is_given_up() {
         check(400, None, Verdict::Discard(Reason::Refused));
         check(413, None, Verdict::Discard(Reason::TooLarge));
-        check(302, None, Verdict::Discard(Reason::Refused));
     }
 }

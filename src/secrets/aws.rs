@@ -16,6 +16,7 @@ use crate::sys::files;
 use crate::sys::net::Answer;
 use crate::sys::net::Client;
 use crate::sys::net::Request;
+use crate::sys::net::tell_status;
 use serde_json::Value;
 use std::time::Duration;
 use zeroize::Zeroize;
@@ -193,8 +194,8 @@ impl Aws<'_> {
         let headers: Vec<(&str, &str)> = token.iter().map(|token| ("Authorization", token.expose())).collect();
         let mut answer = self.send("GET", url, &headers, b"")?;
         if answer.status != 200 {
-            let text = format!("credentials from {url}: status {}", answer.status);
-            return Err(if answer.status < 500 { SourceError::Permanent(text) } else { SourceError::Transient(text) });
+            let text = format!("credentials from {url}: {}", tell_status(answer.status));
+            return Err(if passes(answer.status) { SourceError::Transient(text) } else { SourceError::Permanent(text) });
         }
         let found = json_of(&answer.body);
         answer.body.zeroize();
@@ -270,7 +271,7 @@ fn refusal(status: u16, body: &[u8], action: &str) -> SourceError {
     let kind = text_of("__type").rsplit('#').next().unwrap_or_default();
     let message = [text_of("message"), text_of("Message")].concat();
     let mut text = match (kind, message.as_str()) {
-        ("", "") => format!("status {status}"),
+        ("", "") => tell_status(status),
         (kind, "") => kind.to_owned(),
         (kind, message) => format!("{kind}: {}", message.lines().next().unwrap_or_default()),
     };
@@ -279,8 +280,13 @@ fn refusal(status: u16, body: &[u8], action: &str) -> SourceError {
         let action = if message.contains("KMS") || message.contains("kms:") { "kms:Decrypt" } else { action };
         text.push_str(&format!("; the role needs {action}"));
     }
-    let passes = 500 <= status || status == 429 || kind.contains("Throttling");
+    let passes = passes(status) || kind.contains("Throttling");
     if passes { SourceError::Transient(text) } else { SourceError::Permanent(text) }
+}
+
+/// Whether what gave this status may give another. What leads elsewhere and 407 are words of something on the way.
+fn passes(status: u16) -> bool {
+    matches!(status, 300..=399 | 407 | 408 | 429 | 500..)
 }
 
 #[cfg(test)]
@@ -332,6 +338,8 @@ mod tests {
         assert_eq!(told(400, body), SourceError::Permanent(text.to_owned()));
         assert_eq!(told(400, r#"{"__type":"ThrottlingException"}"#), SourceError::Transient("ThrottlingException".to_owned()));
         assert_eq!(told(503, "<html>"), SourceError::Transient("status 503".to_owned()));
+        assert_eq!(told(302, "<html>"), SourceError::Transient(tell_status(302)));
+        assert_eq!(told(407, ""), SourceError::Transient("status 407".to_owned()));
         let body = r#"{"__type":"InvalidSignatureException","message":"differs\nx-amz-security-token:T"}"#;
         assert_eq!(told(403, body), SourceError::Permanent("InvalidSignatureException: differs".to_owned()));
     }

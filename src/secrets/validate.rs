@@ -4,6 +4,7 @@
 use crate::model::api_key::ApiKey;
 use crate::sys::net::Client;
 use crate::sys::net::Request;
+use crate::sys::net::tell_status;
 use std::fmt;
 use std::time::Duration;
 
@@ -44,7 +45,7 @@ pub fn validate(key: &ApiKey, base: &str, client: &Client) -> Validity {
     match client.send(&request) {
         Ok(answer) if answer.status == 200 => Validity::Valid,
         Ok(answer) if matches!(answer.status, 401 | 403) => Validity::Refused,
-        Ok(answer) => Validity::Unknown(format!("status {}", answer.status)),
+        Ok(answer) => Validity::Unknown(tell_status(answer.status)),
         Err(err) => Validity::Unknown(err.to_string()),
     }
 }

@@ -110,13 +110,15 @@ def key_faults(setup: Setup):
     with StrictAws(lambda _: Answer(200, b'{"SecretString":"' + b"x" * 10_000_000 + b'"}')) as aws:
         _ends(setup, aws.env(DD_API_KEY_SECRET_ARN=arn), 78, "the answer is longer than 262144 bytes")
     with StrictAws() as elsewhere, StrictAws(lambda _: Answer(307, b"", {"Location": elsewhere.url})) as aws:
-        _ends(setup, aws.env(DD_API_KEY_SECRET_ARN=arn), 78, "no API key from api_key_secret_arn: status 307")
+        _delivers(setup, aws.env(DD_API_KEY_SECRET_ARN=arn, DD_API_KEY=API_KEY), "no API key from api_key_secret_arn: status 307, which leads elsewhere")
+        checked(setup, aws.env(DD_API_KEY_SECRET_ARN=arn), 69, "key: none from api_key_secret_arn: status 307, which leads elsewhere")
         equal(elsewhere.seen, [], "requests that followed a redirect")
     with StrictAws() as elsewhere, FakeIntake(API_KEY, Answer(307, b"", {"Location": elsewhere.url + "/x"})) as intake:
         with Agent([setup.binary, "run"], setup.agent_env(setup.folder("keys"), intake)) as agent:
             agent.ready()
             _send(agent, [_trace(2)])
             intake.wait_posts(1)
+            _says(agent, "answered with status 307, which leads elsewhere and is not followed: is a captive portal")
             agent.terminate().require_balanced()
         equal(elsewhere.seen, [], "requests that carried the key along a redirect")
     _changed(setup, arn)

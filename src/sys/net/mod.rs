@@ -77,6 +77,17 @@ impl Answer {
     }
 }
 
+/// A status for people, with what may be done about it.
+pub fn tell_status(status: u16) -> String {
+    let advice = match status {
+        300..=399 => {
+            ", which leads elsewhere and is not followed: is a captive portal or a proxy on the way, or the address wrong?"
+        }
+        _ => "",
+    };
+    format!("status {status}{advice}")
+}
+
 /// Why no answer came.
 #[derive(Debug)]
 pub enum NetError {
