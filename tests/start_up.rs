@@ -226,6 +226,26 @@ fn an_unreachable_intake_does_not_keep_the_agent_from_starting() {
 }
 
 #[test]
+fn a_key_in_the_wrong_setting_is_told_and_shown_nowhere() {
+    for (name, wanted) in [
+        ("DD_API_KEY_FILE", "a path"),
+        ("DD_API_KEY_SECRET_ARN", "the ARN or name of a secret"),
+        ("DD_API_KEY_SSM_ARN", "the ARN or name of a secret"),
+        ("DD_KMS_API_KEY", "a text encrypted by AWS KMS"),
+        ("DD_SITE", "a site"),
+        ("DD_PROXY_HTTPS", "the address of a proxy"),
+        ("DD_BIND_HOST", ""),
+    ] {
+        for args in [&["run"][..], &["check"], &["check", "--key"]] {
+            let finished = run(args, &[(name, KEY), ("DD_LOG_LEVEL", "trace")]);
+            assert_eq!(finished.code, Some(78), "{name} {finished:?}");
+            assert!(!finished.says(&KEY[..20]), "{name} {args:?} {finished:?}");
+            assert!(wanted.is_empty() || finished.says(&format!("{name}: a key was given where {wanted} is wanted")));
+        }
+    }
+}
+
+#[test]
 fn no_output_at_any_level_holds_the_key() {
     let intake = FakeServer::start(|_| Reply::status(403));
     let url = intake.url();

@@ -62,7 +62,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("webpki_roots", &["sys/net/"]),
     ("rustix", &["sys/datagrams.rs", "sys/files.rs", "sys/process.rs"]),
     // Every type that owns a key or what a key is made of.
-    ("zeroize", &["config/values.rs", "model/api_key.rs", "secrets/", "sys/net/"]),
+    ("zeroize", &["config/secret.rs", "model/api_key.rs", "secrets/", "sys/net/"]),
     ("ring", &["sys/digest.rs", "sys/net/provider.rs"]),
     ("crossbeam", &["sys/inbox.rs", "main_loop.rs"]),
     ("tiny_http", &["sources/http/"]),

@@ -1,5 +1,6 @@
 //! The command line, and the only file that names lexopt.
 
+use crate::model::api_key::masked;
 use lexopt::Arg;
 use lexopt::Parser;
 use std::ffi::OsString;
@@ -187,6 +188,7 @@ fn unfit(err: lexopt::Error) -> ArgsError {
 
 fn unknown(kind: &str, word: &str, known: &[&'static str]) -> ArgsError {
     let quoted: String = word.chars().map(|c| if c.is_control() { ' ' } else { c }).take(100).collect();
+    let quoted = masked(&quoted);
     ArgsError { what: format!("unknown {kind} `{quoted}`"), nearest: nearest(word, known) }
 }
 
@@ -342,6 +344,11 @@ mod tests {
         check("dogstatsd-stats --json --config a.yaml", Ok(Command::DogstatsdStats(args, true)));
         check("dogstatsd-stats --out -", Err("unknown flag `--out`; did you mean --json?"));
         check("run --json", Err("unknown flag `--json`; did you mean --out?"));
+    }
+
+    #[test]
+    fn a_key_among_the_arguments_is_not_printed() {
+        check("0123456789abcdef0123456789abcdef", Err("unknown command `***`; did you mean check?"));
     }
 
     #[test]

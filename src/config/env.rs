@@ -1,8 +1,8 @@
 //! The environment, a map that `main` makes once: which variables set which setting, and what AWS says there.
 
 use crate::config::handles::value_of;
+use crate::config::secret::Secret;
 use crate::config::settings::SETTINGS;
-use crate::config::values::Secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

@@ -8,8 +8,8 @@
 //! ```
 //! A text that only mentions one is left alone.
 
+use crate::config::secret::Secret;
 use crate::config::values::Raw;
-use crate::config::values::Secret;
 
 /// Handles with their values. There are few, so a list is enough.
 pub type Handles = Vec<(String, Secret)>;

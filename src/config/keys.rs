@@ -1,8 +1,8 @@
 //! Which sources of the API key are configured, in the order in which they are tried.
 
 use crate::config::handles;
+use crate::config::secret::Secret;
 use crate::config::settings::Config;
-use crate::config::values::Secret;
 use std::path::PathBuf;
 
 /// One way to the key, and who says so.
@@ -66,7 +66,8 @@ impl KeySource {
 impl Config {
     /// The configured sources of the key, strongest first; empty means that none is configured.
     pub fn key_sources(&self) -> Vec<KeySource> {
-        let kms = self.kms_api_key.as_ref().map(|text| KeySource::new("kms_api_key", text.expose(), Way::Kms(text.clone())));
+        let kms = self.kms_api_key.as_ref();
+        let kms = kms.map(|text| KeySource::new("kms_api_key", text.0.expose(), Way::Kms(text.0.clone())));
         let secret = self.api_key_secret_arn.as_ref();
         let secret = secret.map(|id| KeySource::new("api_key_secret_arn", &id.0, Way::SecretsManager(id.0.clone())));
         let parameter = self.api_key_ssm_arn.as_ref();

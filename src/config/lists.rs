@@ -19,6 +19,8 @@ use serde_json::Map;
 pub struct Words(pub Vec<String>);
 
 impl Value for Words {
+    const NOT_A_KEY: Option<&'static str> = None;
+
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         const EXPECTED: Expected = Expected("a list, as words with blanks between them or as JSON");
         match raw {
@@ -40,6 +42,8 @@ impl Value for Words {
 pub struct Quoted(pub Vec<String>);
 
 impl Value for Quoted {
+    const NOT_A_KEY: Option<&'static str> = None;
+
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         match raw {
             Raw::Text(text) => Ok(Quoted(split_quoted(text))),

@@ -11,6 +11,8 @@ use crate::config::values::Expected;
 use crate::config::values::Raw;
 use crate::config::values::Value;
 use crate::config::yaml;
+use crate::model::api_key::has_form_of_key;
+use crate::model::api_key::masked;
 use std::fmt;
 use std::path::Path;
 use std::path::PathBuf;
@@ -108,6 +110,7 @@ impl Values {
     /// The strongest value of a setting that can be read, or its default.
     pub(super) fn take<T: Value>(&mut self, path: &'static str) -> T {
         let at = self.written.iter().rposition(|written| written.path == path);
+        let at = at.filter(|at| !self.is_misplaced_key(*at, T::NOT_A_KEY));
         let read = at.map(|at| (at, T::parse(&self.written[at].raw)));
         let (value, at) = match read {
             Some((at, Ok(value))) => {
@@ -127,6 +130,23 @@ impl Values {
 
     // What does not depend on the type is apart from it: `take` is compiled once for each type that a setting has.
 
+    /// A key stands where something else is `wanted`, and is complained of.
+    fn is_misplaced_key(&mut self, at: usize, wanted: Option<&str>) -> bool {
+        let (Some(wanted), Raw::Text(text)) = (wanted, &self.written[at].raw) else { return false };
+        let is_key = has_form_of_key(text);
+        if is_key {
+            let name = self.name(at);
+            self.warnings.push(format!("{name}: a key was given where {wanted} is wanted; it is not used, and not shown"));
+        }
+        is_key
+    }
+
+    /// Where a value stands, for messages.
+    fn name(&self, at: usize) -> String {
+        let Written { path, origin, .. } = &self.written[at];
+        if matches!(origin, Origin::File(_)) { format!("{origin}: {path}") } else { origin.to_string() }
+    }
+
     /// A value could be read, but there is something to say of it.
     fn note(&mut self, at: usize, remark: Option<String>) {
         let Written { path, origin, hidden, .. } = &self.written[at];
@@ -135,21 +155,25 @@ impl Values {
 
     /// A value could not be read.
     fn complain(&mut self, at: usize, expected: Expected, quotable: bool) {
-        let Written { path, raw, origin, hidden } = &self.written[at];
+        let Written { path, raw, hidden, .. } = &self.written[at];
         let default = self.default_text(path);
         let shown = match raw {
             Raw::Text(text) if quotable && !hidden => format!("`{}`", text.trim()),
             _ => "the value".to_owned(),
         };
         let using = if default.is_empty() { "ignored".to_owned() } else { format!("using {default}") };
-        let name = if matches!(origin, Origin::File(_)) { format!("{origin}: {path}") } else { origin.to_string() };
+        let name = self.name(at);
         self.warnings.push(format!("{name}: {shown} is not {}; {using}", expected.0));
     }
 
     /// A value is in force: what was written at `at`, or the default.
     fn record(&mut self, path: &'static str, at: Option<usize>, shown: String) {
         let written = at.map(|at| &self.written[at]);
-        let shown = if written.is_some_and(|written| written.hidden) { "***".to_owned() } else { shown };
+        let shown = match written {
+            Some(written) if written.hidden => "***".to_owned(),
+            Some(_) if path != "version" => masked(&shown), // a version may be a revision, which looks like a key
+            _ => shown,
+        };
         let origin = written.map_or(Origin::Default, |written| written.origin.clone());
         self.effective.push(Effective { path, shown, origin });
     }
@@ -247,7 +271,7 @@ fn lay_tree(tree: &Raw, file: &Path, values: &mut Values, unknown: &mut Vec<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::values::Secret;
+    use crate::config::secret::Secret;
 
     fn env(pairs: &[(&str, &str)]) -> Env {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -278,5 +302,44 @@ mod tests {
         let all = format!("{:?} {:?}", loaded.effective, loaded.warnings);
         assert!(!all.contains("hidden"), "{all}");
         assert_eq!([shown(&loaded, "tags"), shown(&loaded, "apm_config.receiver_port")], ["***", "8126"]);
+    }
+
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_key_in_the_place_of_something_else_is_told_and_neither_used_nor_shown() {
+        for (name, wanted) in [
+            ("DD_API_KEY_FILE", "a path"),
+            ("DD_API_KEY_SECRET_ARN", "the ARN or name of a secret"),
+            ("DD_API_KEY_SSM_ARN", "the ARN or name of a secret"),
+            ("DD_KMS_API_KEY", "a text encrypted by AWS KMS"),
+            ("DD_SITE", "a site"),
+            ("DD_PROXY_HTTPS", "the address of a proxy"),
+            ("DD_DD_URL", "an address"),
+            ("DD_EVP_PROXY_CONFIG_DD_URL", "an address"),
+            ("DD_SECRET_BACKEND_COMMAND", "a path"),
+            ("DD_APM_RECEIVER_PORT", "another value"),
+            ("DD_PROXY_NO_PROXY", "another value"),
+        ] {
+            for text in [KEY, &format!("\"{KEY}\""), &format!("{KEY}01234567")] {
+                let loaded = load(&RunArgs::default(), &env(&[(name, text)]), false);
+                let all = format!("{:?} {:?}", loaded.effective, loaded.warnings);
+                assert!(!all.contains(&KEY[..20]), "{all}");
+                let expected = format!("{name}: a key was given where {wanted} is wanted; it is not used, and not shown");
+                assert_eq!(loaded.warnings, [expected]);
+                assert_eq!(loaded.config.key_sources(), []);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_among_texts_is_not_shown_either() {
+        let words = format!("team:web,{KEY}");
+        let all = env(&[("DD_SERVICE", KEY), ("DD_TAGS", &words), ("DD_SECRET_BACKEND_ARGUMENTS", KEY), ("DD_VERSION", "1.2")]);
+        let loaded = load(&RunArgs::default(), &all, false);
+        let all = format!("{:?} {:?}", loaded.effective, loaded.warnings);
+        assert!(!all.contains(KEY), "{all}");
+        assert_eq!(["service", "tags", "version"].map(|path| shown(&loaded, path)), ["***", "team:web", "1.2"]);
+        assert_eq!(loaded.config.service.as_deref(), Some(KEY), "it may be meant");
     }
 }

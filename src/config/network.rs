@@ -1,8 +1,8 @@
 //! Settings about the network: proxies, hosts that are reached without one, how old TLS may be, and the port of DogStatsD.
 
+use crate::config::secret::Secret;
 use crate::config::values::Expected;
 use crate::config::values::Raw;
-use crate::config::values::Secret;
 use crate::config::values::Value;
 use crate::config::values::list;
 
@@ -22,6 +22,7 @@ pub struct ProxyUrl {
 /// `http://` is assumed where no scheme stands.
 impl Value for ProxyUrl {
     const QUOTABLE: bool = false;
+    const NOT_A_KEY: Option<&'static str> = Some("the address of a proxy");
 
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         const EXPECTED: Expected = Expected("a proxy such as http://user:password@host:port");

@@ -10,12 +10,13 @@ use crate::config::network::Hosts;
 use crate::config::network::ProxyUrl;
 use crate::config::network::TlsVersion;
 use crate::config::network::UdpPort;
+use crate::config::secret::Ciphertext;
+use crate::config::secret::Secret;
+use crate::config::secret::SecretName;
 use crate::config::values::BaseUrl;
 use crate::config::values::Bytes;
 use crate::config::values::Fsync;
 use crate::config::values::HostOrUrl;
-use crate::config::values::Secret;
-use crate::config::values::SecretName;
 use crate::config::values::Share;
 use crate::config::values::Site;
 use crate::config::values::Value;
@@ -87,7 +88,7 @@ settings! {
     /// File whose first line is the API key.
     api_key_file: Option<PathBuf> = "api_key_file" [] "";
     /// API key encrypted by AWS KMS, in base64.
-    kms_api_key: Option<Secret> = "kms_api_key" ["DD_API_KEY_KMS_ENCRYPTED"] "";
+    kms_api_key: Option<Ciphertext> = "kms_api_key" ["DD_API_KEY_KMS_ENCRYPTED"] "";
     /// Secret of AWS Secrets Manager that holds the API key, by ARN or name.
     api_key_secret_arn: Option<SecretName> = "api_key_secret_arn" [] "";
     /// Parameter of AWS Systems Manager that holds the API key, by ARN or name.

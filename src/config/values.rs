@@ -1,12 +1,11 @@
 //! The types a setting can have and how each is read from text. Formats are those of the Datadog Agent (its documentation on
 //! environment variables and `datadog.yaml`); what is written wrongly is a warning and the default, never an error.
 
+use crate::model::api_key::masked;
 use crate::model::tags::Tags;
 use log::LevelFilter;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// A value as it was written: a text from a flag or variable, or a tree from the file. Numbers and booleans stay text until the
 /// setting's type is known, so a key made of digits keeps its zeros.
@@ -46,6 +45,9 @@ pub trait Value: Sized {
     /// Whether what was written wrongly may be shown in a warning. People put credentials into addresses.
     const QUOTABLE: bool = true;
 
+    /// What is wanted where a key was given instead; `None` where what looks like a key may be meant.
+    const NOT_A_KEY: Option<&'static str> = Some("another value");
+
     /// From what was written.
     fn parse(raw: &Raw) -> Result<Self, Expected>;
 
@@ -59,6 +61,8 @@ pub trait Value: Sized {
 }
 
 impl Value for String {
+    const NOT_A_KEY: Option<&'static str> = None;
+
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         raw.text().map(str::to_owned)
     }
@@ -69,6 +73,8 @@ impl Value for String {
 }
 
 impl Value for PathBuf {
+    const NOT_A_KEY: Option<&'static str> = Some("a path");
+
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         raw.text().map(PathBuf::from)
     }
@@ -82,6 +88,7 @@ impl Value for PathBuf {
 impl<T: Value> Value for Option<T> {
     const SECRET: bool = T::SECRET;
     const QUOTABLE: bool = T::QUOTABLE;
+    const NOT_A_KEY: Option<&'static str> = T::NOT_A_KEY;
 
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         if raw.is_empty() { Ok(None) } else { T::parse(raw).map(Some) }
@@ -266,56 +273,6 @@ impl Value for Bytes {
     }
 }
 
-/// A value that is never shown, and whose memory is wiped when it is let go.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The value, for the one who uses it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// A secret with this text.
-    pub fn new(text: String) -> Secret {
-        Secret(Zeroizing::new(text))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "***")
-    }
-}
-
-impl Value for Secret {
-    const SECRET: bool = true;
-
-    fn parse(raw: &Raw) -> Result<Self, Expected> {
-        raw.text().map(|text| Secret::new(text.to_owned()))
-    }
-
-    fn show(&self) -> String {
-        "***".to_owned()
-    }
-}
-
-/// The name of a secret that someone else keeps. Shown only where it is surely none itself: people mistake one variable for another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretName(pub String);
-
-impl Value for SecretName {
-    const QUOTABLE: bool = false;
-
-    fn parse(raw: &Raw) -> Result<Self, Expected> {
-        raw.text().map(|text| SecretName(text.to_owned()))
-    }
-
-    fn show(&self) -> String {
-        if self.0.starts_with("arn:") { self.0.clone() } else { "***".to_owned() }
-    }
-}
-
 /// The Datadog site, such as `datadoghq.eu`; unknown ones are used as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site(String);
@@ -329,6 +286,7 @@ impl Site {
 
 impl Value for Site {
     const QUOTABLE: bool = false;
+    const NOT_A_KEY: Option<&'static str> = Some("a site");
 
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         let lower = raw.text()?.to_ascii_lowercase();
@@ -364,6 +322,7 @@ impl BaseUrl {
 
 impl Value for BaseUrl {
     const QUOTABLE: bool = false;
+    const NOT_A_KEY: Option<&'static str> = Some("an address");
 
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         const EXPECTED: Expected = Expected("an address such as https://host:port");
@@ -396,6 +355,7 @@ pub enum HostOrUrl {
 
 impl Value for HostOrUrl {
     const QUOTABLE: bool = false;
+    const NOT_A_KEY: Option<&'static str> = Some("an address");
 
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         if raw.text()?.contains("://") {
@@ -420,6 +380,8 @@ impl Value for HostOrUrl {
 
 /// A pair that is none is left out and remarked on; the others stay.
 impl Value for Tags {
+    const NOT_A_KEY: Option<&'static str> = None;
+
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         let mut tags = Tags::default();
         for item in list(raw, Expected("pairs such as team:web,region:eu"))? {
@@ -433,7 +395,7 @@ impl Value for Tags {
     fn remark(raw: &Raw) -> Option<String> {
         let items = list(raw, Expected("")).ok()?;
         let bad: Vec<&str> = items.into_iter().filter(|item| pair(item).is_none()).collect();
-        (!bad.is_empty()).then(|| format!("no pair of key and value, left out: {}", bad.join(" ")))
+        (!bad.is_empty()).then(|| format!("no pair of key and value, left out: {}", masked(&bad.join(" "))))
     }
 
     fn show(&self) -> String {
@@ -522,11 +484,5 @@ mod tests {
         check::<Tags>("a:b url:http://x", Some("a:b,url:http://x"));
         check::<Tags>("team:web,oops,:x,y:", Some("team:web"));
         check::<Tags>(r#"["team:web", "a:b"]"#, Some("team:web,a:b"));
-    }
-
-    #[test]
-    fn a_secret_is_never_shown() {
-        check::<Option<Secret>>("0123", Some("***"));
-        assert_eq!(format!("{:?}", Secret::new("0123".to_owned())), "***");
     }
 }

@@ -13,6 +13,33 @@ pub struct ApiKey(Arc<Zeroizing<String>>);
 /// Datadog's keys have 32 to 40 characters.
 const BYTES_MAX: usize = 1024;
 
+/// Quotes and an editor's byte order mark come along when keys are copied.
+fn is_around(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}')
+}
+
+/// Whether `text` looks like a key: as an API key does (32 hexadecimal digits) or one for applications (40 of them, or `ddapp_` and the
+/// like before letters and digits), whatever was copied along. Such a text is printed nowhere, since people mistake settings.
+pub fn has_form_of_key(text: &str) -> bool {
+    let text = text.trim_matches(is_around);
+    let text = text.strip_prefix("https://").or(text.strip_prefix("http://")).unwrap_or(text).trim_end_matches('/');
+    let is_marked = |(mark, rest): (&str, &str)| {
+        mark.starts_with("dd") && 30 <= rest.len() && [mark, rest].concat().bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    (matches!(text.len(), 32 | 40) && text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        || text.split_once('_').is_some_and(is_marked)
+}
+
+/// `text` without the words in it that look like keys.
+pub fn masked(text: &str) -> String {
+    const BETWEEN: [char; 5] = [',', ' ', '/', '=', '&'];
+    let words = text.split_inclusive(BETWEEN).map(|piece| {
+        let word = piece.trim_end_matches(BETWEEN);
+        if has_form_of_key(word) { ["***", &piece[word.len()..]].concat() } else { piece.to_owned() }
+    });
+    words.collect()
+}
+
 /// Why a text is no key. Carries nothing of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiKeyError {
@@ -43,9 +70,8 @@ impl ApiKey {
     /// Cleans `text` as it comes from files, consoles and copy and paste: white space, quotes and an editor's byte order mark
     /// at both ends go, blanks inside too.
     pub fn parse(text: &str) -> Result<ApiKey, ApiKeyError> {
-        let outer = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}');
         let mut key = Zeroizing::new(String::with_capacity(text.len())); // growing would leave pieces behind
-        key.extend(text.trim_matches(outer).chars().filter(|c| !c.is_whitespace()));
+        key.extend(text.trim_matches(is_around).chars().filter(|c| !c.is_whitespace()));
         if key.is_empty() {
             return Err(ApiKeyError::Empty);
         }
@@ -193,6 +219,31 @@ mod tests {
         for text in ["ENC[a]", "ENC[a] ENC[b]", "\"ENC[a]\"", "enc[a]", "E N C[a", "xENC[a]x"] {
             check(text, Err(ApiKeyError::Handle));
         }
+    }
+
+    #[track_caller]
+    fn check_form(text: &str, expected: bool) {
+        assert_eq!(has_form_of_key(text), expected, "{text}");
+    }
+
+    #[test]
+    fn what_could_be_a_key_is_known_by_its_form() {
+        check_form("0123456789abcdef0123456789abcdef", true);
+        check_form(" \"0123456789ABCDEF0123456789abcdef\"\n", true);
+        check_form("0123456789abcdef0123456789abcdef01234567", true);
+        check_form("ddapp_0123456789abcdefGHIJKLMNOPQRSTUVWX", true);
+        check_form("https://0123456789abcdef0123456789abcdef/", true);
+        check_form("0123456789abcdef0123456789abcde", false);
+        check_form("0123456789abcdef0123456789abcdeg", false);
+        check_form("/0123456789abcdef0123456789abcdef", false);
+        check_form("arn:aws:ssm:eu-west-1:1:parameter/dd", false);
+        check_form("ddapp_short", false);
+        assert_eq!(masked("a:b,0123456789abcdef0123456789abcdef, c"), "a:b,***, c");
+        assert_eq!(masked("https://h/x?k=0123456789abcdef0123456789abcdef"), "https://h/x?k=***");
+        assert_eq!(
+            masked("git.commit.sha:0123456789abcdef0123456789abcdef01234567 x_y"),
+            "git.commit.sha:0123456789abcdef0123456789abcdef01234567 x_y"
+        );
     }
 
     #[test]

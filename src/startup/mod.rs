@@ -39,6 +39,7 @@ use crate::main_loop::Sources;
 use crate::main_loop::Stop;
 use crate::model::api_key::KeyHandle;
 use crate::model::api_key::KeyState;
+use crate::model::api_key::masked;
 use crate::model::invocation::Event;
 use crate::model::rates::RatesHandle;
 use crate::process::invocation::Invocations;
@@ -304,7 +305,7 @@ fn announce_config(loaded: &Loaded, env: &Env) {
         let address_with_more = value.contains('@') || value.contains('?');
         // What the Agent's other settings hold is not known here; `DD_ADDITIONAL_ENDPOINTS` holds keys.
         let shown = config::names_a_setting(name) && !secret && !address_with_more;
-        log::debug!("{name}={}", if shown { value } else { "***" });
+        log::debug!("{name}={}", if shown { masked(value) } else { "***".to_owned() });
     }
 }
 

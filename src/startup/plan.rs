@@ -9,6 +9,7 @@ use crate::deliver::BackoffLimits;
 use crate::encode::logs as encode_logs;
 use crate::encode::traces as encode_traces;
 use crate::errors::StartError;
+use crate::model::api_key::masked;
 use crate::model::rates::RatesHandle;
 use crate::model::tags::Tags;
 use crate::pipeline::logs;
@@ -453,7 +454,7 @@ fn at_least_a_moment(timeout: Duration) -> Duration {
 pub fn bind_address(text: &str) -> Result<IpAddr, StartError> {
     match text.trim() {
         "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        other => other.trim_matches(['[', ']']).parse().map_err(|_| StartError::Address(text.to_owned())),
+        other => other.trim_matches(['[', ']']).parse().map_err(|_| StartError::Address(masked(text))),
     }
 }
 
