@@ -5,7 +5,7 @@
 //! stdout  {"api":{"value":"abc","error":null},"db_key":{"value":"","error":"not found"}}
 //! ```
 //! The program is not run unless it is the agent's user's or root's and no one else has rights on it. It gets a time limit and may
-//! write so much; beyond either, it and what it started are killed. One handle without a value fails all of them, as in the Agent.
+//! write so much; beyond either, and when the agent ends, it and what it started are killed. One handle without a value fails all of them, as in the Agent.
 
 use crate::config::Handles;
 use crate::config::Secret;
@@ -15,6 +15,7 @@ use crate::sys::clock::Clock;
 use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::process;
+use crate::sys::process::Group;
 use crate::sys::worker::Unfinished;
 use crate::sys::worker::Worker;
 use crate::sys::worker::pause;
@@ -26,7 +27,6 @@ use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -126,21 +126,13 @@ pub fn may_be_run(command: &Path, allow_group_exec: bool) -> Result<(), String> 
 /// What the program writes to standard output.
 fn run(command: &Path, settings: &Settings, question: String, clock: &Clock) -> Result<Bytes, String> {
     let by = clock.instant_in(settings.timeout);
-    let mut child = Command::new(command)
-        .args(&settings.arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0) // so that what it starts can be killed with it
-        .spawn()
-        .map_err(broken)?;
-    let result = converse(&mut child, settings, question, clock, by);
+    let mut program = Command::new(command);
+    program.args(&settings.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::start(&mut program).map_err(broken)?;
+    let result = converse(&mut group.child, settings, question, clock, by);
     if result.is_err() {
-        process::kill_group(child.id());
-        let _ = child.kill(); // it may have left the group
+        group.kill();
     }
-    // Killed, it is gone at once; ended by itself, it has been waited for.
-    let _ = child.wait();
     result
 }
 

@@ -96,20 +96,23 @@ const SHUTDOWN_RESERVE: Duration = Duration::from_millis(100);
 /// Carries out the command line.
 pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit, StartError> {
     let program = args.next().unwrap_or_default();
-    match config::parse_args(args).map_err(StartError::Args)? {
+    let done = match config::parse_args(args).map_err(StartError::Args)? {
         Command::Run(args) => run(&args, env, &program),
         Command::Check(args) => check(&args, env),
         Command::DogstatsdStats(args, json) => {
             let config = config::load(&args, env, false).config;
-            print(&commands::dogstatsd_stats::dogstatsd_stats(&control::socket_path(&config), json)?)
+            commands::dogstatsd_stats::dogstatsd_stats(&control::socket_path(&config), json).and_then(|text| print(&text))
         }
         Command::Spool(args, spool) => {
             let place = place(&args, &AwsEnv::of(env));
-            print(&spooling::listing(&args, spool, &config::load(&args, env, place == Place::Lambda).config)?)
+            let config = config::load(&args, env, place == Place::Lambda).config;
+            spooling::listing(&args, spool, &config).and_then(|text| print(&text))
         }
         Command::Version => print(concat!("mote ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Help(topic) => print(config::help(topic)),
-    }
+    };
+    process::end_groups(); // the key may still be waited for
+    done
 }
 
 fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError> {
@@ -346,6 +349,7 @@ fn without_key(lambda: Option<LambdaSide>) -> Result<Exit, StartError> {
 fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
     let (aws, clock) = (AwsEnv::of(env), Clock::new());
     let place = place(args, &aws);
+    let _signals = signals::listen(&channel(1).0).map_err(StartError::System)?; // programs that it waits for end with it
     logger::start(Form::Text, log::LevelFilter::Warn);
     let loaded = match args.key {
         true => outside::load(args, env, &aws, place, clock).0,

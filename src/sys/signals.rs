@@ -1,6 +1,7 @@
 //! The process's signals as values. A second SIGTERM or SIGINT ends the process at once, whatever it is doing.
 
 use crate::sys::inbox::{Receiver, Sender, channel};
+use crate::sys::process;
 use crate::sys::worker::Worker;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -23,42 +24,53 @@ pub enum Signal {
 /// The exit status of a process that was told twice to stop: 128 + SIGTERM, as a shell reports it.
 const ENDED_AT_ONCE: i32 = 143;
 
+/// Requests that nobody has looked at yet.
+const REQUESTS_MAX: usize = 8;
+
 /// The process's signals.
 #[derive(Debug)]
 pub struct Listening {
     /// What was asked.
     pub requests: Receiver<Signal>,
-    ends_at_once: Arc<AtomicBool>,
+    attended: Arc<AtomicBool>,
 }
 
 impl Listening {
     /// From now on somebody looks at `requests`: the next SIGTERM is a request, and only the one after it ends the process at once.
     pub fn attend(&self) {
-        self.ends_at_once.store(false, SeqCst);
+        self.attended.store(true, SeqCst);
     }
 }
 
 /// Installs the handlers. They stay until the process ends: once installed, closing them would leave SIGTERM ignored. Until somebody
-/// attends, SIGTERM ends the process at once, whatever the start waits for.
+/// attends, SIGTERM ends the process at once, whatever the start waits for. What children the process has end with it.
 pub fn listen(exits: &Sender<&'static str>) -> io::Result<Listening> {
-    let stopping = Arc::new(AtomicBool::new(true));
+    let (ending, attended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     for signal in [SIGTERM, SIGINT] {
-        // Order matters: the shutdown of an already set flag comes before the handler that sets it.
-        signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, Arc::clone(&stopping))?;
-        signal_hook::flag::register(signal, Arc::clone(&stopping))?;
+        // Should the children hold the end up, one more signal does without them.
+        signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, Arc::clone(&ending))?;
     }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
-    let (sender, receiver) = channel(8);
+    let (sender, receiver) = channel(REQUESTS_MAX);
+    let (is_attended, mut told) = (Arc::clone(&attended), false);
     Worker::spawn("signals", exits, move || {
         for number in signals.forever() {
             let signal = match number {
                 SIGHUP => Signal::Reload,
                 SIGUSR1 => Signal::Report,
+                _ if told || !is_attended.load(SeqCst) => {
+                    ending.store(true, SeqCst);
+                    process::end_groups();
+                    signal_hook::low_level::exit(ENDED_AT_ONCE);
+                }
                 _ => Signal::Stop,
             };
-            // A full queue holds eight requests that nobody has looked at; a stop is kept in the flag in any case.
-            let _ = sender.try_send(signal);
+            told |= signal == Signal::Stop;
+            // Of the others a full queue holds enough; the last place is for the one stop there can be.
+            if signal == Signal::Stop || sender.len() + 1 < REQUESTS_MAX {
+                let _ = sender.try_send(signal);
+            }
         }
     })?;
-    Ok(Listening { requests: receiver, ends_at_once: stopping })
+    Ok(Listening { requests: receiver, attended })
 }
