@@ -193,8 +193,10 @@ impl TracesStage {
     }
 
     fn take_stats(&mut self, mut stats: ClientStats, mut claim: Claim, permit: Permit, now: Now) {
-        let (env, hidden) = (&self.settings.agent.env, &self.settings.rules.obfuscation);
-        claim.drop_some(client::complete(&mut stats, env, hidden, &mut self.memory.obfuscation), Reason::Malformed);
+        let Settings { agent, rules, .. } = &self.settings;
+        let gone = client::complete(&mut stats, &agent.env, rules, &mut self.memory);
+        claim.drop_some(gone.unplaced, Reason::Malformed);
+        claim.drop_some(gone.ignored, Reason::Filtered);
         if claim.records() == 0 {
             return;
         }

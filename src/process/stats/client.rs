@@ -1,15 +1,18 @@
 //! What is done to statistics that a tracer has computed before they are passed on, and to spans that the backend is to count.
 //!
-//! Times and counts stay as they came. A bucket without a start cannot be placed by anyone and goes. Services, names and resources
-//! get the form that those of spans have, so that the two meet. Source: reference agent 7.80, pkg/trace/agent.
+//! Times and counts stay as they came. A bucket without a start cannot be placed by anyone and goes, and so does a group whose resource
+//! the user ignores. Services, names and resources get the form that those of spans have, the user's replace rules included, so that
+//! the two meet and what is hidden in one is not told by the other. Source: reference agent 7.80, pkg/trace/agent.
 
 use crate::model::stats::ClientStats;
 use crate::model::stats::GroupedStats;
 use crate::model::trace::Slice;
 use crate::model::trace::Tag;
 use crate::model::trace::TracePayload;
+use crate::process::traces;
 use crate::process::traces::normalize::NAME_BYTES_MAX;
 use crate::process::traces::obfuscate;
+use crate::process::traces::replace;
 use crate::process::traces::tag_rules::TagPart;
 use crate::process::traces::tag_rules::is_normal_name;
 use crate::process::traces::tag_rules::is_normal_value;
@@ -20,23 +23,45 @@ use crate::process::traces::truncate::RESOURCE_BYTES_MAX;
 /// The tag that asks the backend to count a span itself.
 const COMPUTE_STATS: &str = "_dd.compute_stats";
 
-/// Fills in the environment, brings texts into their form, hides values in resources unless the tracer has done so; returns how many
-/// groups went with buckets without a start.
-pub fn complete(client: &mut ClientStats, env: &str, settings: &obfuscate::Settings, memory: &mut obfuscate::Memory) -> u64 {
+/// How many groups went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// Their bucket had no start.
+    pub unplaced: u64,
+    /// The user ignores their resource.
+    pub ignored: u64,
+}
+
+/// Fills in the environment, brings texts into their form, hides values in resources unless the tracer has done so, carries out replace
+/// rules.
+pub fn complete(client: &mut ClientStats, env: &str, settings: &traces::Settings, memory: &mut traces::Memory) -> Gone {
     client.env = normal_tag(&client.env, TagPart::Whole);
     if client.env.is_empty() {
         env.clone_into(&mut client.env);
     }
     let before = client.groups();
     client.buckets.retain(|bucket| bucket.start != 0);
+    let placed = client.groups();
     let language = &client.language;
-    for group in client.buckets.iter_mut().flat_map(|bucket| &mut bucket.groups) {
-        normalize(group, language);
-        if !client.is_obfuscated {
-            obfuscate::resource(&group.kind, &group.db_kind, &mut group.resource, settings, memory);
+    for bucket in &mut client.buckets {
+        bucket.groups.retain_mut(|group| {
+            normalize(group, language);
+            !settings.filters.ignores(&group.resource)
+        });
+        for group in &mut bucket.groups {
+            if !client.is_obfuscated {
+                obfuscate::resource(
+                    &group.kind,
+                    &group.db_kind,
+                    &mut group.resource,
+                    &settings.obfuscation,
+                    &mut memory.obfuscation,
+                );
+            }
+            replace::group(group, &settings.replace);
         }
     }
-    before - client.groups()
+    Gone { unplaced: before - placed, ignored: placed - client.groups() }
 }
 
 fn normalize(group: &mut GroupedStats, language: &str) {
@@ -90,6 +115,7 @@ mod tests {
     use super::*;
     use crate::model::stats::StatsBucket;
     use crate::model::trace::Span;
+    use crate::process::pattern::Pattern;
 
     fn bucket(start: u64, texts: &[[&str; 3]]) -> StatsBucket {
         let group = |[service, name, resource]: &[&str; 3]| GroupedStats {
@@ -101,8 +127,28 @@ mod tests {
         StatsBucket { start, groups: texts.iter().map(group).collect(), ..StatsBucket::default() }
     }
 
-    fn completed(client: &mut ClientStats) -> u64 {
-        complete(client, "prod", &obfuscate::Settings::default(), &mut obfuscate::Memory::default())
+    fn completed(client: &mut ClientStats) -> Gone {
+        complete(client, "prod", &traces::Settings::default(), &mut traces::Memory::default())
+    }
+
+    #[test]
+    fn what_the_user_ignores_goes_and_what_he_replaces_is_replaced() {
+        let mut settings = traces::Settings::default();
+        settings.filters.ignore_resources = vec![Pattern::parse("^GET /health").unwrap()];
+        settings.replace = [("resource.name", "token=[a-z]+", "token=?"), ("http.status_code", "^404$", "200")]
+            .map(|(name, pattern, replacement)| replace::Rule {
+                target: replace::Target::named(name),
+                pattern: Pattern::parse(pattern).unwrap(),
+                replacement: replacement.to_owned(),
+            })
+            .to_vec();
+        let mut client = ClientStats { is_obfuscated: true, ..ClientStats::default() };
+        client.buckets = vec![bucket(1, &[["a", "b", "GET /health?token=x"], ["a", "b", "GET /?token=secret"]])];
+        client.buckets[0].groups[1].http_status = 404;
+        let gone = complete(&mut client, "prod", &settings, &mut traces::Memory::default());
+        assert_eq!(gone, Gone { unplaced: 0, ignored: 1 });
+        let left: Vec<_> = client.buckets[0].groups.iter().map(|group| (group.resource.as_str(), group.http_status)).collect();
+        assert_eq!(left, [("GET /?token=?", 200)]);
     }
 
     #[test]
@@ -129,7 +175,7 @@ mod tests {
     fn texts_get_the_form_of_those_of_spans() {
         let mut client = ClientStats { language: "go".to_owned(), ..ClientStats::default() };
         client.buckets = vec![bucket(1, &[["Web Store", "web request", ""], ["", "", "GET /"]])];
-        assert_eq!(completed(&mut client), 0);
+        assert_eq!(completed(&mut client), Gone::default());
         let texts: Vec<_> =
             client.buckets[0].groups.iter().map(|group| [&group.service, &group.name, &group.resource]).collect();
         assert_eq!(texts[0], ["web_store", "web_request", "web_request"]);
@@ -141,7 +187,7 @@ mod tests {
     fn only_a_bucket_without_a_start_goes() {
         let mut client = ClientStats { env: "Own".to_owned(), ..ClientStats::default() };
         client.buckets = vec![bucket(0, &[["a", "b", "c"]; 3]), bucket(7, &[["a", "b", "c"]])];
-        assert_eq!(completed(&mut client), 3);
+        assert_eq!(completed(&mut client), Gone { unplaced: 3, ignored: 0 });
         assert_eq!((client.env.as_str(), client.buckets.len(), client.buckets[0].start), ("own", 1, 7));
     }
 

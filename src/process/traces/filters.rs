@@ -73,6 +73,11 @@ impl Verdicts {
 }
 
 impl Filters {
+    /// Whether statistics of this resource go: of a trace's spans only the root's is looked at, but these know no root.
+    pub fn ignores(&self, resource: &str) -> bool {
+        self.ignore_resources.iter().any(|pattern| pattern.is_match(resource))
+    }
+
     /// Whether the trace with this root goes on.
     pub fn let_pass(&self, payload: &TracePayload, root: usize, verdicts: &mut Verdicts) -> bool {
         let resource = payload.spans[root].resource;

@@ -6,10 +6,12 @@
 //! resource.name    the resource
 //! any other        tags, metrics and attributes of events of that name
 //! ```
+//! Of statistics that a tracer has computed, the resource and, as `http.status_code`, the status are looked at.
 //! Numbers are read as text without an exponent; a metric that is no number afterwards becomes a tag, an attribute gets the
 //! type that it then looks like. What a rule makes is cut where the intake would cut it. Source: reference agent 7.80,
 //! pkg/trace/filters.
 
+use crate::model::stats::GroupedStats;
 use crate::model::trace::AttributeValue;
 use crate::model::trace::Slice;
 use crate::model::trace::Tag;
@@ -80,6 +82,24 @@ pub fn span_tags(payload: &mut TracePayload, rules: &[Rule], rewriter: &mut Rewr
 pub fn span(payload: &mut TracePayload, span: usize, rules: &[Rule], rewriter: &mut Rewriter) {
     for (number, rule) in (0..).zip(rules) {
         Replacing { number, rule, rewriter }.span(payload, span);
+    }
+}
+
+/// Carries out all rules on a group of statistics.
+pub fn group(group: &mut GroupedStats, rules: &[Rule]) {
+    for Rule { target, pattern, replacement } in rules {
+        let written = |text: &str| pattern.replace(text, replacement, VALUE_BYTES_MAX);
+        if target.includes_resource()
+            && let Some(mut resource) = written(&group.resource)
+        {
+            resource.truncate(resource.floor_char_boundary(RESOURCE_BYTES_MAX));
+            group.resource = resource;
+        }
+        if target.includes(b"http.status_code")
+            && let Some(Ok(status)) = written(&group.http_status.to_string()).map(|status| status.parse())
+        {
+            group.http_status = status;
+        }
     }
 }
 
