@@ -18,6 +18,7 @@
 //! user drop and keep,               sampled like all others            dropped and kept
 //!   with the probabilistic sampler
 //! user drop                         may count as seen for the rare     is not looked at
+//! upper half of a v0.x trace's id   looked for at the root             at all spans, the root first
 //! analytics events (`_dd.analyzed`) of dropped traces are kept         are dropped
 //! hashes of signatures              32 bits                            64
 //! services with rates of their own  5000                               1000
@@ -155,7 +156,7 @@ impl Samplers {
         match self.settings.by {
             By::Hash(_) if USER_KEEP <= priority => true,
             By::Hash(share) => {
-                let by_hash = !is_rare && share.keeps(payload, &payload.spans[root]);
+                let by_hash = !is_rare && share.keeps(payload, spans, &payload.spans[root]);
                 if by_hash {
                     marks.set(payload, root, "_dd.prob_sr", share.rate());
                     set_decision_maker(payload, chunk, "-9");

@@ -2,6 +2,7 @@
 //! chooses the same traces. The hash and its 16,384 steps are those of OpenTelemetry's probabilistic sampler. Source: reference agent
 //! 7.80, pkg/trace/sampler/probabilistic.go.
 
+use crate::model::trace::Slice;
 use crate::model::trace::Span;
 use crate::model::trace::TracePayload;
 
@@ -24,20 +25,24 @@ impl Settings {
         f64::from(self.percentage) / 100.0
     }
 
-    /// Whether the trace of this root is among them. One whose id cannot be read is not.
-    pub fn keeps(&self, payload: &TracePayload, root: &Span) -> bool {
-        let id = if self.whole_id { whole_id(payload, root) } else { Some(u128::from(root.trace_id) << 64) };
+    /// Whether the trace of these spans and this root is among them. One whose id cannot be read is not.
+    pub fn keeps(&self, payload: &TracePayload, spans: Slice, root: &Span) -> bool {
+        let id = if self.whole_id { whole_id(payload, spans, root) } else { Some(u128::from(root.trace_id) << 64) };
         let kept_steps = (self.percentage * (STEPS as f32 / 100.0)) as u32;
         id.is_some_and(|id| hash(self.hash_seed, id) % STEPS < kept_steps)
     }
 }
 
-fn whole_id(payload: &TracePayload, root: &Span) -> Option<u128> {
-    let hex = |key| payload.span_tag(root, key).map(|value| u128::from_str_radix(payload.texts.str(value), 16).ok());
-    match hex("otel.trace_id") {
-        Some(id) => id,
-        None => Some((hex("_dd.p.tid").unwrap_or(Some(0))? << 64) | u128::from(root.trace_id)),
+/// The upper half stands at the first span of what the tracer sent, which need not be the root.
+fn whole_id(payload: &TracePayload, spans: Slice, root: &Span) -> Option<u128> {
+    let hex = |text| u128::from_str_radix(payload.texts.str(text), 16).ok();
+    if let Some(id) = payload.span_tag(root, "otel.trace_id") {
+        return hex(id);
     }
+    let of_span = |span: &Span| payload.span_tag(span, "_dd.p.tid");
+    let upper = of_span(root).or_else(|| payload.spans[spans.range()].iter().find_map(of_span));
+    let upper = upper.map_or(Some(0), hex).filter(|upper| *upper <= u128::from(u64::MAX))?;
+    Some((upper << 64) | u128::from(root.trace_id))
 }
 
 /// FNV-1a of 32 bits.

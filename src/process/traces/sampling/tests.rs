@@ -205,8 +205,13 @@ fn hashes_choose_as_those_of_the_reference() {
     #[track_caller]
     fn check(trace_id: u64, meta: &[(&str, &str)], whole_id: bool, kept_at: Option<f32>, dropped_at: Option<f32>) {
         let payload = payload(&[(0, &[Case { trace_id, meta, ..PLAIN }])]);
-        let keeps =
-            |percentage| probabilistic::Settings { percentage, hash_seed: 0, whole_id }.keeps(&payload, &payload.spans[0]);
+        let keeps = |percentage| {
+            probabilistic::Settings { percentage, hash_seed: 0, whole_id }.keeps(
+                &payload,
+                payload.chunks[0].spans,
+                &payload.spans[0],
+            )
+        };
         assert_eq!((kept_at.map(keeps), dropped_at.map(keeps)), (kept_at.map(|_| true), dropped_at.map(|_| false)));
     }
     const LOW: u64 = 0x090a_0b0c_0d0e_0f10;
@@ -219,6 +224,21 @@ fn hashes_choose_as_those_of_the_reference() {
     check(LOW, &[("_dd.p.tid", "0102030405060708")], false, Some(70.0), None);
     check(555, &[("_dd.p.tid", "0102030405060708")], false, None, Some(68.0));
     check(1, &[("otel.trace_id", "no number")], true, None, Some(100.0));
+    check(1, &[("_dd.p.tid", "10102030405060708")], true, None, Some(100.0));
+}
+
+#[test]
+fn the_whole_id_is_found_wherever_in_the_trace_its_upper_half_stands() {
+    let low = 0x090a_0b0c_0d0e_0f10;
+    let with_half = Case { trace_id: low, meta: &[("_dd.p.tid", "0102030405060708")], ..PLAIN };
+    let without = Case { meta: &[], ..with_half };
+    let share = |percentage| By::Hash(probabilistic::Settings { percentage, hash_seed: 0, whole_id: true });
+    for (percentage, expected) in [(41.0, Some((1, 2))), (40.0, None)] {
+        check(settings(share(percentage)), 0, &[with_half, without], expected);
+        let mut payload = payload(&[(0, &[with_half, without])]);
+        payload.chunks[0].root = 1;
+        assert_eq!(Samplers::new(settings(share(percentage))).sample(&mut payload, at(100)) == 0, expected.is_some());
+    }
 }
 
 #[test]
