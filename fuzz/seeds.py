@@ -30,6 +30,14 @@ def texts(file, *kinds):
     return sorted({case["in"] for kind in kinds for case in cases[kind] if isinstance(case["in"], str)})
 
 
+def datagrams():
+    """Datagrams of one fixture, and those that another sends together."""
+    lines = json.loads((FIXTURES / "decode/dogstatsd/lines.json").read_text())
+    together = [case["datagrams"] for case in json.loads((FIXTURES / "aggregation.json").read_text())]
+    return [[case["in"].encode()] for what in ("datagrams", "events", "service_checks") for case in lines[what]] + [
+        [datagram.encode() for datagram in datagrams] for datagrams in together]
+
+
 def seeds(target):
     if target in FORMATS:
         return requests(target)
@@ -48,6 +56,11 @@ def seeds(target):
         return [bytes([choice]) + s.encode() for s in texts("obfuscate.json", *kinds) for choice in (0, 7)]
     if target == "normalize":
         return [s.encode() for s in texts("normalize.json", "name", "service", "tag", "tagvalue", "peer")]
+    if target == "dogstatsd":
+        return [bytes([choice]) + b"\0".join(case) for case in datagrams() for choice in (0, 9, 31)]
+    if target == "dogstatsd_stream":
+        framed = [b"".join(len(datagram).to_bytes(4, "little") + datagram for datagram in case) for case in datagrams()]
+        return [bytes([choice]) + stream for stream in framed for choice in (2, 23)]
     sys.exit(f"no such target: {target}")
 
 

@@ -13,6 +13,7 @@
 //! agent 7.80, comp/dogstatsd/server.
 
 pub mod events;
+pub mod frames;
 mod number;
 mod scan;
 

@@ -1,14 +1,12 @@
-//! DogStatsD over a Unix stream socket: each message has its length before it.
+//! DogStatsD over a Unix stream socket: each message has its length before it (`decode/dogstatsd/frames.rs`).
 //!
-//! ```text
-//! message   4 bytes of length, little-endian; then so many bytes, which are what a datagram would be
-//! ```
-//! A length over the limit cannot be read past and ends the connection. Connections have a thread each; when all places are taken, the
-//! one that has said nothing for longest makes room. Source: the Datadog Agent's `uds_stream` listener.
+//! A length over the limit ends the connection. Connections have a thread each; when all places are taken, the one that has said nothing
+//! for longest makes room.
 
 use super::BATCH_BYTES_MAX;
 use super::Outlet;
 use super::StopBy;
+use crate::decode::dogstatsd::frames::Frames;
 use crate::sources::connections::Connections;
 use crate::sources::connections::Seat;
 use crate::sources::socket::Listener;
@@ -39,9 +37,6 @@ const REST: Duration = Duration::from_millis(200);
 
 /// The same when there is little time.
 const REST_AT_STOP: Duration = Duration::from_millis(10);
-
-/// The length before a message.
-const LENGTH_BYTES: usize = 4;
 
 /// A listening socket with its connections.
 #[derive(Debug)]
@@ -178,19 +173,12 @@ impl Connection {
 
     /// Hands on the messages that are whole; whether more can follow.
     fn hand_on_messages(&mut self) -> bool {
-        let (mut batch, mut at, mut is_good) = (self.outlet.batch(), 0, true);
-        while let Some((length, rest)) = self.unread[at..].split_first_chunk::<LENGTH_BYTES>() {
-            let length = u32::from_le_bytes(*length) as usize;
-            if self.message_bytes_max < length {
-                is_good = false;
-                break;
-            }
-            let Some(message) = rest.get(..length) else { break };
-            self.outlet.add(&mut batch, message);
-            at += LENGTH_BYTES + length;
-        }
+        let mut batch = self.outlet.batch();
+        let mut frames = Frames::new(&self.unread, self.message_bytes_max);
+        frames.by_ref().map_while(Result::ok).for_each(|message| self.outlet.add(&mut batch, message));
+        let (read, is_good) = (frames.read(), frames.next().is_none());
         self.outlet.hand_on_before(batch, self.stop_by.get());
-        self.unread.drain(..at);
+        self.unread.drain(..read);
         is_good
     }
 
