@@ -10,21 +10,23 @@ from checks import check, equal, wait_until
 from fake_intake import CHECKS, EVENTS, SERIES, SKETCHES, FakeIntake
 from metric_payload import COUNT, GAUGE, quantile
 
+KINDS = ("counts", "gauges", "sets", "distributions", "histograms", "stamped")
 CLIENTS = Path(__file__).parent / "clients"
 
 
 def dogstatsd_python(setup: Setup):
     command = [setup.work / "venv/bin/python", CLIENTS / "statsd.py"]
-    udp = _client(setup, "dogstatsd_python", lambda port, _: [*command, f"udp:{port}"])
-    unix = _client(setup, "dogstatsd_python_unix", lambda _, path: [*command, f"unix:{path}"])
-    return f"udp: {udp}; unix socket: {unix}"
+    udp = _client(setup, "dogstatsd_python", lambda stage: [*command, f"udp:{stage.port}"])
+    unix = _client(setup, "dogstatsd_python_unix", lambda stage: [*command, f"unix:{stage.socket}"])
+    stream = _client(setup, "dogstatsd_python_stream", lambda stage: [*command, f"stream:{stage.stream_socket}"])
+    return f"udp: {udp}; unix socket: {unix}; stream: {stream}"
 
 
 def dogstatsd_node(setup: Setup):
     env = {"NODE_PATH": str(setup.work / "node-6/node_modules")}
     command = [setup.work / "node/node", CLIENTS / "statsd.js"]
-    udp = _client(setup, "dogstatsd_node", lambda port, _: [*command, f"udp:{port}"], env)
-    unix = _client(setup, "dogstatsd_node_unix", lambda _, path: [*command, f"unix:{path}"], env)
+    udp = _client(setup, "dogstatsd_node", lambda stage: [*command, f"udp:{stage.port}"], env)
+    unix = _client(setup, "dogstatsd_node_unix", lambda stage: [*command, f"unix:{stage.socket}"], env)
     return f"udp: {udp}; unix socket: {unix}"
 
 
@@ -43,15 +45,15 @@ def dogstatsd_script(setup: Setup):
 
 def _client(setup, name, command, env=None):
     with _stage(setup, name) as stage:
-        truth = run_client(command(stage.port, stage.socket), setup.client_env(0, **(env or {})), stage.folder)
-        points = sum(len(values) for kind in ("counts", "gauges", "sets", "distributions", "histograms")
-                     for values in truth[kind].values())
+        truth = run_client(command(stage), setup.client_env(0, **(env or {})), stage.folder)
+        points = sum(len(values) for kind in KINDS for values in truth.get(kind, {}).values())
         ledger = stage.end(at_least=1)
         _compare(truth, stage)
         row = ledger.signals["metrics"]
         equal(row.get("missed", 0), 0, "datagrams that the system lost")
         equal((row["dropped"], row["sent"]), (0, row["accepted"]), f"ledger {ledger.text}")
-    return f"{points} values of {sum(map(len, list(truth.values())[:5]))} contexts: counts, gauges, sets, sketches, histograms, events, checks"
+    contexts = sum(len(truth.get(kind, {})) for kind in KINDS)
+    return f"{points} values of {contexts} contexts: {', '.join(kind for kind in KINDS if kind in truth)}, events, checks"
 
 
 def _compare(truth, stage):
@@ -75,6 +77,9 @@ def _compare(truth, stage):
         for part in (0.0, 0.25, 0.5, 0.75, 0.95, 1.0):
             exact = values[int(part * (len(values) - 1))]
             _near(quantile(sketch["bins"], part), exact, 1 / 128, f"quantile {part} of {key}")
+    for key, points in truth.get("stamped", {}).items():
+        kind = COUNT if key in sums else GAUGE
+        equal(stage.stamped(kind, key), [tuple(point) for point in points], f"points with a time of their own {key}")
     for path, wanted in ((EVENTS, truth["events"]), (CHECKS, truth["checks"])):
         found = stage.intake.metrics[path]
         equal(len(found), len(wanted), path)
@@ -90,9 +95,10 @@ class _stage:
     """An agent with its intake, and what arrived there by metric and tags."""
 
     def __init__(self, setup, name):
-        self.folder, self.socket = setup.folder(name), setup.folder(name) / "statsd.sock"
-        self.intake = FakeIntake(API_KEY)
-        env = setup.agent_env(self.folder, self.intake, DD_DOGSTATSD_SOCKET=str(self.socket))
+        self.folder, self.intake = setup.folder(name), FakeIntake(API_KEY)
+        self.socket, self.stream_socket = self.folder / "statsd.sock", self.folder / "stream.sock"
+        env = setup.agent_env(self.folder, self.intake, DD_DOGSTATSD_SOCKET=str(self.socket),
+                              DD_DOGSTATSD_STREAM_SOCKET=str(self.stream_socket))
         self.agent = Agent([setup.binary, "run"], env)
 
     def __enter__(self):
@@ -116,13 +122,17 @@ class _stage:
             equal([(r.type, r.name) for r in series.resources if r.type == "host"], [("host", HOSTNAME)], "host of series")
         return ledger
 
-    def points(self, kind, key):
+    def stamped(self, kind, key):
+        """Seconds and values of a series, in the order of time."""
         found = [s for s in self.intake.metrics[SERIES] if _key(s) == key]
         check(found, f"no series {key} among {sorted({_key(s) for s in self.intake.metrics[SERIES]})}")
         equal({s.type for s in found}, {kind}, f"type of {key}")
         points = sorted((point.timestamp, point.value) for s in found for point in s.points)
         equal(len({at for at, _ in points}), len(points), f"points of {key} at one time, of which the intake keeps one")
-        return [value for _, value in points]
+        return points
+
+    def points(self, kind, key):
+        return [value for _, value in self.stamped(kind, key)]
 
     def last(self, key):
         return self.points(GAUGE, key)[-1]

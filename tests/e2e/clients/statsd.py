@@ -1,6 +1,6 @@
 """Sends every type of metric with `datadog`, and writes what it sent.
 
-    statsd.py udp:PORT|unix:PATH TRUTH
+    statsd.py udp:PORT|unix:PATH|stream:PATH TRUTH
 """
 
 import json
@@ -11,12 +11,13 @@ from datadog.dogstatsd import DogStatsd
 
 where, truth_path = sys.argv[1:]
 kind, _, address = where.partition(":")
-options = {"port": int(address)} if kind == "udp" else {"socket_path": address}
+paths = {"unix": address, "stream": f"unixstream://{address}"}
+options = {"port": int(address)} if kind == "udp" else {"socket_path": paths[kind]}
 # The library drops what a Unix socket does not take at once; the truth here is what was sent, so it waits.
 options |= {"host": "127.0.0.1"} if kind == "udp" else {"socket_timeout": 30}
 rnd = random.Random(11)
 # Values beside their metric, as the library is given them.
-truth = {"counts": {}, "gauges": {}, "sets": {}, "distributions": {}, "histograms": {}, "events": [], "checks": []}
+truth = {"counts": {}, "gauges": {}, "sets": {}, "distributions": {}, "histograms": {}, "stamped": {}, "events": [], "checks": []}
 
 
 def note(kind, name, tags, value, rate=1):
@@ -62,6 +63,12 @@ for _ in range(40):
     sampled._send(f"sampled.half:1|c|@0.5|#plain")
     note("counts", "sampled.views", ["plain"], 1)
     note("counts", "sampled.half", ["plain"], 1, 0.5)
+# Points of another time, which leave as they are, with a word about tags that the agent has none for.
+for number in range(5):
+    sampled.gauge_with_timestamp("stamped.depth", number / 4, 1700000000 + number, tags=["plain"], cardinality="low")
+    sampled.count_with_timestamp("stamped.views", number, 1700000000 + 60 * number, tags=["plain"])
+    note("stamped", "stamped.depth", ["plain"], 1700000000 + number, number / 4)
+    note("stamped", "stamped.views", ["plain"], 1700000000 + 60 * number, number)
 sampled.event("Lösung", "zwei\nZeilen | mit Strich", alert_type="warning", priority="low", tags=["a:b"],
               aggregation_key="key", source_type_name="shop", date_happened=1700000000, hostname="other")
 sampled.service_check("shop.up", DogStatsd.WARNING, tags=["a:b"], message="m: läuft\nnoch", timestamp=1700000001,
