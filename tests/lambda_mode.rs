@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use support::agent::{Agent, Finished, KEY, folder};
 use support::fake_http::{FakeServer, Reply, dead_url, send};
 use support::fake_lambda::{ARN, FakeLambda, Manners, done, line, line_before_start, started, telemetry};
@@ -114,6 +114,44 @@ fn the_data_of_an_invocation_leave_before_the_next_is_asked_for() {
     let finished = agent.finish();
     assert_ok(&finished);
     assert_eq!((finished.ledger().of("logs", "sent"), finished.ledger().of("logs", "dropped")), (8, 0));
+}
+
+#[test]
+fn points_of_an_invocation_have_left_before_the_next_event_is_asked_for() {
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let url = intake.url();
+    let extra = [("DD_DD_URL", url.as_str()), ("DD_DOGSTATSD_PORT", "__random__")];
+    let Stage { mut agent, lambda, intake } = stage_with("points", Manners::default(), intake, &extra);
+    lambda.call();
+    let port = communication(&lambda.call());
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(agent.ready().dogstatsd.unwrap()).unwrap();
+    let (mut sum, mut count) = (0.0, 0);
+    for (id, points) in [("r-1", 3), ("r-2", 5), ("r-3", 1)] {
+        lambda.wait_asked();
+        lambda.invoke(id, FAR);
+        for _ in 0..points {
+            client.send(b"work.done:2|c\nwork.size:7|d").unwrap();
+        }
+        count += points;
+        agent.wait_for("metrics", "accepted", 2 * count);
+        telemetry(port, &[started(id), done(id, "success")]);
+        lambda.wait_asked();
+        let records = intake.records();
+        let of = |name: &str| {
+            records.iter().filter(|record| record["metric"] == name).map(|record| &record["points"][0]).collect::<Vec<_>>()
+        };
+        sum += of("work.done").iter().map(|point| point[1].as_f64().unwrap()).sum::<f64>();
+        assert_eq!(sum, 2.0 * count as f64, "{records:#?}");
+        assert_eq!(of("work.size").iter().map(|point| point["cnt"].as_u64().unwrap()).sum::<u64>(), points, "{records:#?}");
+        lambda.answer(Reply::Hangup);
+    }
+    lambda.wait_asked();
+    client.send(b"work.done:2|c").unwrap();
+    lambda.shutdown(FAR);
+    let finished = agent.finish();
+    assert_ok(&finished);
+    assert_eq!(finished.ledger().of("metrics", "sent"), 2 * count + 1, "{finished:#?}");
 }
 
 #[test]
