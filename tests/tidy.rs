@@ -29,7 +29,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("main_loop", &["model", "process", "sys"]),
-    ("config", &["model"]),
+    // `sys`: the file that a user names may be a pipe, which nobody must wait for.
+    ("config", &["model", "sys"]),
     ("secrets", &["config", "model", "sys"]),
     // `spool`: a request that is passed on as it came has no pipeline between its port and the queue.
     ("sources", &["decode", "model", "spool", "sys"]),

@@ -206,23 +206,39 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
 }
 
-/// Reads all sources. Nothing here is fatal: what cannot be read is a warning.
-pub fn load(args: &RunArgs, env: &Env, lambda: bool) -> Loaded {
-    load_with(args, env, lambda, &Kept::default())
+/// The file as it was read. What a pipe holds comes out of it only once.
+#[derive(Clone, Debug, Default)]
+pub struct FileRead {
+    path: Option<PathBuf>,
+    tree: Option<Raw>,
+    complaint: Option<String>,
 }
 
-/// The same, with the values that someone else keeps.
-pub fn load_with(args: &RunArgs, env: &Env, lambda: bool, kept: &Kept) -> Loaded {
+impl FileRead {
+    /// Reads `--config`, else the first that is there of the usual places.
+    pub fn now(args: &RunArgs, env: &Env, lambda: bool) -> FileRead {
+        let Some(path) = find_file(args.config.as_deref(), env, lambda) else { return FileRead::default() };
+        let (tree, complaint) = match yaml::read(&path) {
+            Ok(tree) => (Some(tree), None),
+            Err(err) => (None, Some(format!("{}: {err}; the file is ignored", path.display()))),
+        };
+        FileRead { path: Some(path), tree, complaint }
+    }
+}
+
+/// Reads all sources. Nothing here is fatal: what cannot be read is a warning.
+pub fn load(args: &RunArgs, env: &Env, lambda: bool) -> Loaded {
+    load_with(&FileRead::now(args, env, lambda), args, env, lambda, &Kept::default())
+}
+
+/// The same, of a file that has been read, and with the values that someone else keeps.
+pub fn load_with(file: &FileRead, args: &RunArgs, env: &Env, lambda: bool, kept: &Kept) -> Loaded {
     let mut values = Values::new(lambda);
     values.kept.clone_from(kept);
-    let mut warnings = Vec::new();
+    let mut warnings: Vec<String> = file.complaint.clone().into_iter().collect();
     let mut unknown = Vec::new();
-    let file = find_file(args.config.as_deref(), env, lambda);
-    if let Some(path) = &file {
-        match yaml::read(path) {
-            Ok(tree) => lay_tree(&tree, path, &mut values, &mut unknown),
-            Err(err) => warnings.push(format!("{}: {err}; the file is ignored", path.display())),
-        }
+    if let (Some(path), Some(tree)) = (&file.path, &file.tree) {
+        lay_tree(tree, path, &mut values, &mut unknown);
     }
     for (path, name, text) in env::settings(env, &kept.variables) {
         values.set(path, Raw::Text(text), Origin::Variable(name));
@@ -236,11 +252,11 @@ pub fn load_with(args: &RunArgs, env: &Env, lambda: bool, kept: &Kept) -> Loaded
     handles.dedup();
     let (effective, remarks) = values.into_history();
     warnings.extend(remarks);
-    Loaded { config, effective, warnings, unknown, handles, file }
+    Loaded { config, effective, warnings, unknown, handles, file: file.path.clone() }
 }
 
 /// `--config`, else the usual places; in Lambda the function's own folder.
-fn find_file(flag: Option<&Path>, env: &Env, lambda: bool) -> Option<PathBuf> {
+pub fn find_file(flag: Option<&Path>, env: &Env, lambda: bool) -> Option<PathBuf> {
     if let Some(path) = flag {
         return Some(path.to_owned());
     }
@@ -297,7 +313,7 @@ mod tests {
         let handles = [("tags".to_owned(), secret("team:hidden,hidden")), ("port".to_owned(), secret("hidden"))];
         let variables = [("DD_ENV".to_owned(), secret("hidden-env"))];
         let kept = Kept { handles: handles.into(), variables: variables.into() };
-        let loaded = load_with(&RunArgs::default(), &env, false, &kept);
+        let loaded = load_with(&FileRead::default(), &RunArgs::default(), &env, false, &kept);
         assert_eq!((loaded.config.tags.joined().as_str(), loaded.config.env.as_deref()), ("team:hidden", Some("hidden-env")));
         let all = format!("{:?} {:?}", loaded.effective, loaded.warnings);
         assert!(!all.contains("hidden"), "{all}");

@@ -4,6 +4,7 @@
 //! aliases is how a small file becomes a large one.
 
 use crate::config::values::Raw;
+use crate::sys::files;
 use saphyr_parser::Event;
 use saphyr_parser::Parser;
 use saphyr_parser::ScalarStyle;
@@ -11,10 +12,10 @@ use saphyr_parser::Span;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-const BYTES_MAX: u64 = 1 << 20;
+const BYTES_MAX: usize = 1 << 20;
 const LEVELS_MAX: usize = 32;
 
 /// Why a file cannot be used.
@@ -22,8 +23,8 @@ const LEVELS_MAX: usize = 32;
 pub enum YamlError {
     /// It cannot be read.
     Io(io::Error),
-    /// It is over 1 MiB.
-    TooLong,
+    /// It is a pipe, and nobody writes to it.
+    EmptyPipe,
     /// It is not the YAML that configuration files are made of.
     Syntax {
         /// From 1.
@@ -39,23 +40,20 @@ impl fmt::Display for YamlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             YamlError::Io(err) => write!(f, "{err}"),
-            YamlError::TooLong => write!(f, "longer than {BYTES_MAX} bytes"),
+            YamlError::EmptyPipe => write!(f, "nothing comes out of the pipe"),
             YamlError::Syntax { line, column, what } => write!(f, "line {line}, column {column}: {what}"),
         }
     }
 }
 
-/// Reads the file at `path`.
+/// Reads the file at `path`. What stands in a pipe is gone then.
 pub fn read(path: &Path) -> Result<Raw, YamlError> {
-    let length = fs::metadata(path).map_err(YamlError::Io)?.len();
-    if BYTES_MAX < length {
-        return Err(YamlError::TooLong);
+    let content = files::read_at_start(path, BYTES_MAX).map_err(YamlError::Io)?;
+    if content.is_empty() && fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo()) {
+        return Err(YamlError::EmptyPipe);
     }
-    // Devices and pipes have no length before they are read.
-    let mut text = String::new();
-    let file = fs::File::open(path).map_err(YamlError::Io)?;
-    file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(YamlError::Io)?;
-    if BYTES_MAX < text.len() as u64 { Err(YamlError::TooLong) } else { parse(&text) }
+    let text = String::from_utf8(content).map_err(|_| YamlError::Io(io::ErrorKind::InvalidData.into()))?;
+    parse(&text)
 }
 
 /// Reads `text`; an empty one is an empty mapping.
@@ -156,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_has_no_end_is_too_long() {
-        assert!(matches!(read(Path::new("/dev/zero")), Err(YamlError::TooLong)));
+        assert_eq!(read(Path::new("/dev/zero")).unwrap_err().to_string(), "longer than 1048576 bytes");
     }
 
     #[test]

@@ -221,12 +221,11 @@ impl Resolver {
         sources.iter().filter_map(address).collect()
     }
 
-    /// Takes the settings of `newer` in place of those in force and has the thread ask their sources: no one else waits for them. A key
-    /// that is no longer to be had leaves the old one.
-    pub fn renew(&self, newer: &Resolver, handle: &KeyHandle) {
+    /// Takes the settings of `newer` in place of those in force. Their sources count when the key is asked for the next time, by the thread:
+    /// no one else waits for them. A key that is no longer to be had leaves the old one.
+    pub fn renew(&self, newer: &Resolver) {
         let newer = newer.settings();
         *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = newer;
-        handle.ask();
     }
 
     /// The thread: resolves while pending or refused, and has good keys validated and renewed. The first `asked` sources have been asked
@@ -464,11 +463,13 @@ mod tests {
         let (exits, _keep) = channel(4);
         let running = resolver(vec![plain("old")]);
         let handle = running.clone().start(|| (), &exits).unwrap();
-        running.renew(&resolver(vec![plain("new")]), &handle);
+        running.renew(&resolver(vec![plain("new")]));
+        handle.ask();
         assert_eq!(handle.wait_change(&ready("old"), Duration::from_secs(3600)), ready("new"));
         // A refusal of the new one does not bring the old one back.
         handle.refuse(&ApiKey::parse("new").unwrap());
-        running.renew(&resolver(vec![plain("new")]), &handle);
+        running.renew(&resolver(vec![plain("new")]));
+        handle.ask();
         let refused = KeyState::Refused(ApiKey::parse("new").unwrap());
         assert_eq!(handle.wait_change(&refused, Duration::from_secs(3600)), ready("new"));
     }

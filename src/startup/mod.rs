@@ -19,6 +19,7 @@ mod parts;
 mod plan;
 mod proxies;
 mod receiver;
+mod reload;
 mod spooling;
 mod state;
 
@@ -28,8 +29,6 @@ use crate::config::AwsEnv;
 use crate::config::Command;
 use crate::config::Config;
 use crate::config::Env;
-use crate::config::Kept;
-use crate::config::Loaded;
 use crate::config::RunArgs;
 use crate::errors::Exit;
 use crate::errors::StartError;
@@ -39,7 +38,6 @@ use crate::main_loop::Sources;
 use crate::main_loop::Stop;
 use crate::model::api_key::KeyHandle;
 use crate::model::api_key::KeyState;
-use crate::model::api_key::masked;
 use crate::model::invocation::Event;
 use crate::model::rates::RatesHandle;
 use crate::process::invocation::Invocations;
@@ -62,6 +60,7 @@ use crate::startup::parts::Stages;
 use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::startup::receiver::TraceAgent;
+use crate::startup::reload::Reload;
 use crate::startup::state::State;
 use crate::sys::clock::Clock;
 use crate::sys::gate::Gate;
@@ -74,7 +73,6 @@ use crate::sys::logger::Form;
 use crate::sys::memory::Budget;
 use crate::sys::net::Client;
 use crate::sys::net::Reuse;
-use crate::sys::net::Ways;
 use crate::sys::process;
 use crate::sys::random::Random;
 use crate::sys::signals;
@@ -124,8 +122,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 
     // Step 1 and 2: logger and configuration.
     logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
-    let (loaded, kept) = outside::load(args, env, &aws, place, clock);
-    announce_config(&loaded, env);
+    let (loaded, origins) = outside::load(args, env, &aws, place, clock);
+    reload::announce(&loaded, env);
     let config = &loaded.config;
     guard_memory(config);
     let ways = outside::open_ways(config);
@@ -190,9 +188,12 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     state.begin(place);
     let mut random = Random::from_system();
     let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
-    let reload = reloader(args.clone(), env.clone(), kept, aws.clone(), place, key.clone(), ways, resolver, clock);
+    let (aws, known) = (aws.clone(), loaded.effective.clone());
+    let mut reload =
+        Reload { args: args.clone(), env: env.clone(), origins, aws, place, ways, running: resolver, known, clock };
+    let renewed = key.clone();
     let count_missed = dogstatsd.counts_missed(&ledger);
-    let asked = Asked { report: Box::new(reporter(&ledger, count_missed)), reload: Box::new(reload) };
+    let asked = Asked { report: Box::new(reporter(&ledger, count_missed)), reload: Box::new(move || reload.run(&renewed)) };
     let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked, &key);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
@@ -294,24 +295,6 @@ fn place(args: &RunArgs, aws: &AwsEnv) -> Place {
     if args.events.is_none() && aws.runtime_api.is_some() { Place::Lambda } else { Place::Edge }
 }
 
-/// Puts the configured level in force and says what was wrong with the rest.
-fn announce_config(loaded: &Loaded, env: &Env) {
-    logger::configure(loaded.config.log_level, loaded.config.log_format_json);
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
-    }
-    for name in &loaded.unknown {
-        log::debug!("no setting is called {name}");
-    }
-    for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
-        let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
-        let address_with_more = value.contains('@') || value.contains('?');
-        // What the Agent's other settings hold is not known here; `DD_ADDITIONAL_ENDPOINTS` holds keys.
-        let shown = config::names_a_setting(name) && !secret && !address_with_more;
-        log::debug!("{name}={}", if shown { masked(value) } else { "***".to_owned() });
-    }
-}
-
 /// No core file and no look at the memory from outside, unless the user wants either.
 fn guard_memory(config: &Config) {
     if !config.core_dump
@@ -389,38 +372,6 @@ fn reporter<F: Fn()>(ledger: &Arc<Ledger>, count_missed: F) -> impl FnMut() + us
     move || {
         count_missed();
         logger::announce(&format!("ledger: {}", ledger.snapshot()));
-    }
-}
-
-/// SIGHUP: level and key change at once, everything else needs a restart and says so.
-#[expect(clippy::too_many_arguments, reason = "all that the start was made from")]
-fn reloader(
-    args: RunArgs,
-    env: Env,
-    kept: Kept,
-    aws: AwsEnv,
-    place: Place,
-    key: KeyHandle,
-    ways: Ways,
-    running: Resolver,
-    clock: Clock,
-) -> impl FnMut() {
-    let mut known = config::load_with(&args, &env, place == Place::Lambda, &kept).effective;
-    move || {
-        let loaded = config::load_with(&args, &env, place == Place::Lambda, &kept);
-        announce_config(&loaded, &Env::new());
-        if args.out.is_none() {
-            running.renew(&outside::resolver(&loaded.config, &aws, place, &ways, clock), &key);
-        }
-        const LIVE: [&str; 7] =
-            ["log_level", "log_format_json", "api_key", "api_key_file", "api_key_secret_arn", "api_key_ssm_arn", "kms_api_key"];
-        for (old, new) in known.iter().zip(&loaded.effective) {
-            if old.shown != new.shown && !LIVE.contains(&new.path) {
-                log::warn!("{} is now {} and needs a restart", new.path, new.shown);
-            }
-        }
-        known = loaded.effective;
-        log::info!("settings were read again");
     }
 }
 

@@ -5,6 +5,7 @@ use crate::config::AwsEnv;
 use crate::config::BaseUrl;
 use crate::config::Config;
 use crate::config::Env;
+use crate::config::FileRead;
 use crate::config::Kept;
 use crate::config::Loaded;
 use crate::config::ProxyUrl;
@@ -35,15 +36,24 @@ use crate::sys::net::Ways;
 /// A file of certificates that a system comes with is a quarter of this.
 const CERTIFICATES_BYTES_MAX: usize = 1 << 20;
 
+/// What the settings were made from, beside flags and variables.
+#[derive(Clone, Debug)]
+pub struct Origins {
+    /// The file, where it cannot be read again; otherwise all of it need not stay in memory.
+    pub file: Option<FileRead>,
+    /// What someone else keeps.
+    pub kept: Kept,
+}
+
 /// The settings, with those that someone else keeps. What cannot be had is an error line.
-pub fn load(args: &RunArgs, env: &Env, aws: &AwsEnv, place: Place, clock: Clock) -> (Loaded, Kept) {
+pub fn load(args: &RunArgs, env: &Env, aws: &AwsEnv, place: Place, clock: Clock) -> (Loaded, Origins) {
     let lambda = place == Place::Lambda;
-    let mut kept = Kept::default();
-    let mut loaded = config::load(args, env, lambda);
+    let (file, mut kept) = (FileRead::now(args, env, lambda), Kept::default());
+    let mut loaded = config::load_with(&file, args, env, lambda, &kept);
     if !config::kept_elsewhere(env).is_empty() {
         let client = Client::through(Reuse::Never, &ways(&loaded.config).0);
         kept.variables.extend(secrets::fetch_variables(env, aws, &client, clock));
-        loaded = config::load_with(args, env, lambda, &kept);
+        loaded = config::load_with(&file, args, env, lambda, &kept);
     }
     if !loaded.handles.is_empty() {
         let handles: Vec<&str> = loaded.handles.iter().map(String::as_str).collect();
@@ -51,9 +61,10 @@ pub fn load(args: &RunArgs, env: &Env, aws: &AwsEnv, place: Place, clock: Clock)
             Ok(found) => kept.handles = found,
             Err(err) => log::error!("{err}; settings written as ENC[...] keep their defaults"),
         }
-        loaded = config::load_with(args, env, lambda, &kept);
+        loaded = config::load_with(&file, args, env, lambda, &kept);
     }
-    (loaded, kept)
+    let is_regular = loaded.file.as_deref().is_none_or(files::is_regular);
+    (loaded, Origins { file: (!is_regular).then_some(file), kept })
 }
 
 /// What is left out when nobody is asked.

@@ -7,13 +7,27 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-/// How often, and how long each time, a pipe's writer is waited for.
-const PIPE_LOOKS: u32 = 500;
+/// How long a pipe's writer is waited for at a time.
 const PIPE_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often: five seconds.
+const PIPE_LOOKS: u32 = 500;
+
+/// And where nothing else is to be done meanwhile: a minute.
+const PIPE_LOOKS_AT_START: u32 = 6_000;
 
 /// The content of `path`, refused when it is longer than `bytes_max`. A pipe may be what a shell's `<(command)` makes: its writer is
 /// given five seconds. One without a writer is empty.
 pub fn read_small(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    read(path, bytes_max, PIPE_LOOKS)
+}
+
+/// The same, for what is read at the start and without which nothing goes on: a pipe's writer is given a minute.
+pub fn read_at_start(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+    read(path, bytes_max, PIPE_LOOKS_AT_START)
+}
+
+fn read(path: &Path, bytes_max: usize, looks_max: u32) -> io::Result<Vec<u8>> {
     use std::os::unix::fs::OpenOptionsExt;
     // Opening and reading a pipe would wait for ever.
     let at_once = OFlags::NONBLOCK.bits().cast_signed();
@@ -23,7 +37,7 @@ pub fn read_small(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
         if err.kind() != io::ErrorKind::WouldBlock {
             return Err(err);
         }
-        if looks == PIPE_LOOKS {
+        if looks == looks_max {
             return Err(io::ErrorKind::TimedOut.into());
         }
         looks += 1;
@@ -79,6 +93,11 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
 pub fn file_system_bytes(path: &Path) -> io::Result<(u64, u64)> {
     let stat = rustix::fs::statvfs(path)?;
     Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+}
+
+/// Whether `path` can be read again and again: a pipe or a device would hold the reader up, or be empty by now. So can what is not there.
+pub fn is_regular(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |meta| meta.is_file())
 }
 
 /// Whether anyone but the owner and the group may read `path`.
