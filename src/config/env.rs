@@ -93,7 +93,7 @@ impl AwsEnv {
         let ignored = get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let endpoint = |service: &str| {
             let own = get(&format!("AWS_ENDPOINT_URL_{service}"));
-            own.or_else(|| get("AWS_ENDPOINT_URL")).filter(|_| !ignored)
+            own.or_else(|| get("AWS_ENDPOINT_URL")).filter(|_| !ignored).map(|url| without_user(&url))
         };
         let relative = get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").map(|path| format!("http://169.254.170.2{path}"));
         AwsEnv {
@@ -113,6 +113,13 @@ impl AwsEnv {
             fips: get("AWS_USE_FIPS_ENDPOINT").is_some_and(|text| text.eq_ignore_ascii_case("true")),
         }
     }
+}
+
+/// `url` without `user:password@`, which is for nobody here and not to be printed.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    format!("{scheme}://{}{path}", host.rsplit('@').next().unwrap_or(host))
 }
 
 impl AwsEnv {
@@ -150,6 +157,8 @@ mod tests {
         env.insert("AWS_ENDPOINT_URL_SSM".to_owned(), "http://ssm".to_owned());
         let all = Some("http://all".to_owned());
         assert_eq!(AwsEnv::of(&env).endpoints, [all.clone(), all, Some("http://ssm".to_owned())]);
+        env.insert("AWS_ENDPOINT_URL_SSM".to_owned(), "http://user:p@ss@ssm:1/a@b".to_owned());
+        assert_eq!(AwsEnv::of(&env).endpoints[2].as_deref(), Some("http://ssm:1/a@b"), "what nobody asks for is not kept");
         env.insert("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS".to_owned(), "true".to_owned());
         assert_eq!(AwsEnv::of(&env).endpoints, [None, None, None]);
     }

@@ -15,6 +15,7 @@ use crate::sys::clock::http_date;
 use crate::sys::files;
 use crate::sys::net::Answer;
 use crate::sys::net::Client;
+use crate::sys::net::NetError;
 use crate::sys::net::Request;
 use crate::sys::net::tell_status;
 use serde_json::Value;
@@ -160,8 +161,9 @@ impl Aws<'_> {
     fn send(&self, method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer, SourceError> {
         let request = Request { method, url, headers, body, timeout: Some(TIMEOUT), answer_bytes_max: ANSWER_BYTES_MAX };
         let answer = self.client.send(&request).map_err(|err| {
-            let (host, _) = host_and_path(url);
-            SourceError::Transient(format!("{host}: {err}"))
+            let text = format!("{}: {err}", host_and_path(url).0);
+            // Such as an address without a scheme.
+            if matches!(err, NetError::Unfit(_)) { SourceError::Permanent(text) } else { SourceError::Transient(text) }
         })?;
         match answer.complete {
             true => Ok(answer),
@@ -239,19 +241,24 @@ pub fn take_text(value: &mut Value, path: &[&str]) -> Option<Secret> {
 
 /// AWS's partitions by how their regions begin.
 fn domain(region: &str) -> &'static str {
-    const DOMAINS: [(&str, &str); 5] = [
+    const DOMAINS: [(&str, &str); 7] = [
         ("cn-", "amazonaws.com.cn"),
         ("us-iso-", "c2s.ic.gov"),
         ("us-isob-", "sc2s.sgov.gov"),
+        ("us-isof-", "csp.hci.ic.gov"),
+        ("eu-isoe-", "cloud.adc-e.uk"),
         ("eusc-", "amazonaws.eu"),
         ("", "amazonaws.com"),
     ];
     DOMAINS.iter().find(|(start, _)| region.starts_with(start)).map_or("amazonaws.com", |(_, domain)| domain)
 }
 
+/// As they are sent: a port that the scheme implies is left out of the `Host` header.
 fn host_and_path(url: &str) -> (&str, &str) {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.find('/').map_or((rest, "/"), |at| rest.split_at(at))
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    let implied = if scheme == "http" { ":80" } else { ":443" };
+    (host.strip_suffix(implied).unwrap_or(host), path)
 }
 
 /// Addresses at which credentials are handed out in the clear: loopback and those that ECS and EKS use.
@@ -313,6 +320,8 @@ mod tests {
         check_url("us-gov-west-1", "https://secretsmanager.us-gov-west-1.amazonaws.com/");
         check_url("cn-north-1", "https://secretsmanager.cn-north-1.amazonaws.com.cn/");
         check_url("us-isob-east-1", "https://secretsmanager.us-isob-east-1.sc2s.sgov.gov/");
+        check_url("us-isof-south-1", "https://secretsmanager.us-isof-south-1.csp.hci.ic.gov/");
+        check_url("eu-isoe-west-1", "https://secretsmanager.eu-isoe-west-1.cloud.adc-e.uk/");
     }
 
     #[test]
@@ -325,6 +334,30 @@ mod tests {
         assert_eq!(aws.region_of("dd-key"), "eu-west-1");
         let no_region = aws.call(&OPERATION, "evil.example/", &Value::Null);
         assert_eq!(no_region, Err(SourceError::Permanent("there is no region `evil.example/`".to_owned())));
+    }
+
+    #[test]
+    fn what_is_signed_is_the_host_that_is_sent() {
+        for (url, host, path) in [
+            ("https://kms.eu-west-1.amazonaws.com/", "kms.eu-west-1.amazonaws.com", "/"),
+            ("http://localhost:4566/", "localhost:4566", "/"),
+            ("https://vpce-1.kms.eu-west-1.vpce.amazonaws.com:443/", "vpce-1.kms.eu-west-1.vpce.amazonaws.com", "/"),
+            ("http://localhost:80/prefix/", "localhost", "/prefix/"),
+            ("http://localhost:443/", "localhost:443", "/"),
+            ("http://[::1]:80/", "[::1]", "/"),
+        ] {
+            assert_eq!(host_and_path(url), (host, path), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_does_not_get_better() {
+        let endpoints = [None, Some("localhost:4566".to_owned()), None];
+        let (id, secret) = (Some("x".to_owned()), Some(Secret::new("x".to_owned())));
+        let env = AwsEnv { endpoints, access_key_id: id, secret_access_key: secret, ..AwsEnv::default() };
+        let (client, clock) = (Client::new(Reuse::Never), Clock::new());
+        let outcome = Aws { env: &env, client: &client, clock: &clock }.call(&OPERATION, "eu-west-1", &Value::Null);
+        assert!(matches!(&outcome, Err(SourceError::Permanent(text)) if text.starts_with("localhost:4566: ")), "{outcome:?}");
     }
 
     #[test]
