@@ -171,6 +171,23 @@ fn a_key_in_kms_does_not_hold_up_the_start_and_is_found_with_its_context() {
 }
 
 #[test]
+fn a_setting_that_aws_keeps_is_asked_for_at_the_service_that_its_arn_names() {
+    let aws_at = FakeServer::start(|_| Reply::Answer(200, vec![], r#"{"Parameter":{"Value":"of-the-parameter"}}"#.into()));
+    let url = aws_at.url();
+    let mut env = vec![("AWS_ENDPOINT_URL", url.as_str()), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    for name in ["DD_ENV_SECRET_ARN", "DD_ENV_KMS_ENCRYPTED"] {
+        env.push((name, "arn:aws:ssm:eu-west-1:1:parameter/env"));
+        let finished = run(&["check", "--key"], &env);
+        assert!(
+            finished.stdout.lines().any(|line| line.starts_with("env ") && line.contains("= *** (DD_ENV)")),
+            "{finished:?}"
+        );
+        assert_eq!(aws_at.next().header("x-amz-target"), Some("AmazonSSM.GetParameter"));
+        env.pop();
+    }
+}
+
+#[test]
 fn a_key_that_kms_will_not_decrypt_ends_the_agent_with_its_reason() {
     let kms =
         FakeServer::start(|_| Reply::Answer(400, vec![], r#"{"__type":"AccessDeniedException","message":"not yours"}"#.into()));

@@ -33,7 +33,7 @@ pub enum Way {
 
 impl Way {
     /// Where an ARN leads, whatever variable it stands in: they are easily mistaken for one another.
-    fn of_arn(text: &str) -> Option<Way> {
+    pub fn of_arn(text: &str) -> Option<Way> {
         let mut fields = text.trim().strip_prefix("arn:")?.split(':');
         match fields.nth(1)? {
             "secretsmanager" => Some(Way::SecretsManager(text.trim().to_owned())),

@@ -100,7 +100,7 @@ settings! {
     /// Its arguments.
     secret_backend_arguments: Words = "secret_backend_arguments" [] "";
     /// How long it may take.
-    secret_backend_timeout: Duration = "secret_backend_timeout" [] "30";
+    secret_backend_timeout: Duration = "secret_backend_timeout" [] "30" lambda "2";
     /// How much it may write.
     secret_backend_output_max_size: Bytes = "secret_backend_output_max_size" [] "1048576";
     /// Its group may read and run it too.

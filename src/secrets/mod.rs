@@ -320,15 +320,23 @@ impl Resolver {
             Way::Plain(text) => text.clone(),
             Way::File(path) => file::resolve(path)?,
             Way::Backend(handle) => backend::resolve_one(handle, backend, &self.clock)?,
-            Way::Kms(ciphertext) => kms::resolve(ciphertext, &aws)?,
-            Way::SecretsManager(id) => member(secrets_manager::resolve(id, &aws)?)?,
-            Way::Ssm(name) => member(ssm::resolve(name, &aws)?)?,
+            Way::Kms(_) | Way::SecretsManager(_) | Way::Ssm(_) => member(kept(&source.way, &aws)?)?,
         };
         let key = ApiKey::parse(text.expose()).map_err(|err| SourceError::Permanent(err.to_string()))?;
         if !key.has_usual_form() {
             log::warn!("the API key from {} is not 32 hexadecimal digits; it is used all the same", source.setting);
         }
         Ok(key)
+    }
+}
+
+/// What AWS keeps.
+fn kept(way: &Way, aws: &Aws<'_>) -> Result<Secret, SourceError> {
+    match way {
+        Way::Kms(ciphertext) => kms::resolve(ciphertext, aws),
+        Way::SecretsManager(id) => secrets_manager::resolve(id, aws),
+        Way::Ssm(name) => ssm::resolve(name, aws),
+        Way::Backend(_) | Way::File(_) | Way::Plain(_) => Err(SourceError::Permanent("AWS does not keep it".to_owned())),
     }
 }
 

@@ -5,11 +5,11 @@ use crate::config::AwsEnv;
 use crate::config::Env;
 use crate::config::Keeper;
 use crate::config::Secret;
+use crate::config::Way;
 use crate::config::kept_elsewhere;
 use crate::secrets::SourceError;
 use crate::secrets::aws::Aws;
-use crate::secrets::kms;
-use crate::secrets::secrets_manager;
+use crate::secrets::kept;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::channel;
 use crate::sys::net::Client;
@@ -19,30 +19,29 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// All answers together; a first try and a second fit in.
-const WAIT: Duration = Duration::from_secs(7);
-
-/// Names of settings' variables with their values. What is not to be had is an error line and not in the answer.
-pub fn fetch(env: &Env, aws: &AwsEnv, client: &Client, clock: Clock) -> Vec<(String, Secret)> {
+/// Names of settings' variables with their values, for which all together are waited `wait`. What is not to be had by then is an error
+/// line and not in the answer.
+pub fn fetch(env: &Env, aws: &AwsEnv, client: &Client, clock: Clock, wait: Duration) -> Vec<(String, Secret)> {
     let (exits, _nobody) = channel(1);
     let mut asked = Vec::new();
     for (name, target, keeper) in kept_elsewhere(env) {
         let text = Secret::new(env.get(&name).map(|text| text.trim().to_owned()).unwrap_or_default());
         let (aws, client) = (aws.clone(), client.clone());
-        let late = SourceError::Transient(format!("no answer within {} s", WAIT.as_secs()));
+        let late = SourceError::Transient(format!("no answer within {} s", wait.as_secs()));
         let outcome = Arc::new(Mutex::new(Err(late)));
         let place = Arc::clone(&outcome);
         let ask = move || {
             let aws = Aws { env: &aws, client: &client, clock: &clock };
-            let found = match keeper {
-                Keeper::Kms => kms::resolve(&text, &aws),
-                Keeper::SecretsManager => secrets_manager::resolve(text.expose(), &aws),
-            };
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            // The service that an ARN names is asked, whatever the suffix says.
+            let way = Way::of_arn(text.expose()).unwrap_or_else(|| match keeper {
+                Keeper::Kms => Way::Kms(text.clone()),
+                Keeper::SecretsManager => Way::SecretsManager(text.expose().to_owned()),
+            });
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = kept(&way, &aws);
         };
         asked.push((name, target, start_short("secret", &exits, Box::new(ask)), outcome));
     }
-    let by = clock.instant_in(WAIT);
+    let by = clock.instant_in(wait);
     let mut found = Vec::new();
     for (name, target, worker, outcome) in asked {
         let _ = worker.map(|worker| worker.finish(by)); // whether it has come in time is seen by what there is

@@ -32,6 +32,7 @@ use crate::sys::net::Reuse;
 use crate::sys::net::Tls;
 use crate::sys::net::TlsSettings;
 use crate::sys::net::Ways;
+use std::time::Duration;
 
 /// A file of certificates that a system comes with is a quarter of this.
 const CERTIFICATES_BYTES_MAX: usize = 1 << 20;
@@ -52,7 +53,7 @@ pub fn load(args: &RunArgs, env: &Env, aws: &AwsEnv, place: Place, clock: Clock)
     let mut loaded = config::load_with(&file, args, env, lambda, &kept);
     if !config::kept_elsewhere(env).is_empty() {
         let client = Client::through(Reuse::Never, &ways(&loaded.config).0);
-        kept.variables.extend(secrets::fetch_variables(env, aws, &client, clock));
+        kept.variables.extend(secrets::fetch_variables(env, aws, &client, clock, wait_for_variables(place)));
         loaded = config::load_with(&file, args, env, lambda, &kept);
     }
     if !loaded.handles.is_empty() {
@@ -65,6 +66,11 @@ pub fn load(args: &RunArgs, env: &Env, aws: &AwsEnv, place: Place, clock: Clock)
     }
     let is_regular = loaded.file.as_deref().is_none_or(files::is_regular);
     (loaded, Origins { file: (!is_regular).then_some(file), kept })
+}
+
+/// How long settings that AWS keeps are waited for: a first try and a second fit in, but inside Lambda, where the function waits too.
+fn wait_for_variables(place: Place) -> Duration {
+    Duration::from_secs(if place == Place::Lambda { 2 } else { 7 })
 }
 
 /// What is left out when nobody is asked.
