@@ -69,6 +69,8 @@ pub struct Hands {
     pub flush: Box<dyn FnMut(FlushMark, Instant)>,
     /// Waits until the queues are empty or pause, until the deadline.
     pub delivered: Box<dyn FnMut(Instant)>,
+    /// Lets posters start nothing more, since the sandbox may freeze at any moment; or lets them go on.
+    pub rest: Box<dyn FnMut(bool)>,
     /// Tells the platform that the agent is done with the event before.
     pub next: Box<dyn FnMut()>,
     /// Saves what should survive a restart.
@@ -274,6 +276,7 @@ impl MainLoop {
         self.invocations.invoke(invoke, now.unix_nanos());
         (self.hands.invoked)(&invoke.request_id, &unqualified(&invoke.function_arn));
         if let Host::Lambda { ends, .. } = self.host {
+            (self.hands.rest)(false);
             let left = invoke.deadline_ms.and_then(|ms| time_left(ms, now));
             let wait = left.map_or(IDLE, |left| left.saturating_sub(DEADLINE_RESERVE));
             self.awaited = Some(Awaited {
@@ -346,7 +349,7 @@ impl MainLoop {
     }
 
     fn deliver_and_ask_for_next(&mut self) {
-        let Host::Lambda { flush_timeout, .. } = self.host else { return };
+        let Host::Lambda { flush_timeout, ends } = self.host else { return };
         let Some(awaited) = self.awaited.take() else { return };
         let longest = self.clock.instant_in(flush_timeout);
         let by = awaited.deadline.map_or(longest, |deadline| longest.min(deadline));
@@ -355,6 +358,7 @@ impl MainLoop {
         if wait.wait(by) {
             (self.hands.delivered)(by);
         }
+        (self.hands.rest)(ends == Ends::Platform); // nobody else knows that the function has ended too
         (self.hands.save)(self.invocations.remembered());
         (self.hands.next)();
     }

@@ -1,16 +1,18 @@
-//! Posting bodies: one thread an endpoint takes them from its queue, tries, judges the answer, and pauses after failures.
+//! Posting bodies: one thread an endpoint takes them from its queue, tries, judges the answer, and has a breaker for failures.
 //!
 //! What a body holds is not known here; its headers come with it. In place of an intake there can be a [`Target::Local`], which
 //! goes through the same queue and the same thread.
 
-mod backoff;
+mod breaker;
 mod verdict;
 
-pub use backoff::Limits as BackoffLimits;
+pub use breaker::Limits as BackoffLimits;
 
-use crate::deliver::backoff::Backoff;
+use crate::deliver::breaker::Breaker;
+use crate::deliver::breaker::State;
 use crate::deliver::verdict::Outcome;
 use crate::deliver::verdict::Verdict;
+use crate::deliver::verdict::asked_pause;
 use crate::deliver::verdict::judge;
 use crate::model::api_key::ApiKey;
 use crate::model::api_key::KeyHandle;
@@ -107,8 +109,15 @@ impl Poster {
             Target::Local(_) => None,
         };
         let (name, inner) = (endpoint.name, Arc::clone(&queue));
-        let mut posting =
-            Posting { backoff: Backoff::new(endpoint.backoff), endpoint, queue: inner, random, remarks: Remarks::new(clock) };
+        let mut posting = Posting {
+            breaker: Breaker::new(endpoint.backoff),
+            usual: Duration::ZERO,
+            endpoint,
+            queue: inner,
+            random,
+            clock,
+            remarks: Remarks::new(clock),
+        };
         let worker = Worker::spawn(name, exits, move || posting.run())?;
         Ok(Poster { worker, queue, client })
     }
@@ -135,15 +144,24 @@ impl Poster {
 struct Posting {
     endpoint: Endpoint,
     queue: Arc<Queue>,
-    backoff: Backoff,
+    breaker: Breaker,
+    /// What a try took that was answered: the longest of late, of which a quarter is forgotten with each further one.
+    usual: Duration,
     random: Random,
+    clock: Clock,
     remarks: Remarks,
 }
 
 impl Posting {
     fn run(&mut self) {
-        while let Taken::Body(mut body) = self.queue.take() {
+        loop {
+            if let State::Open { until, asked } = self.breaker.state() {
+                self.queue.pause(until.saturating_sub(self.uptime()), if asked { Pause::Theirs } else { Pause::Ours });
+                self.breaker.probe();
+            }
+            let Taken::Body(mut body) = self.queue.take(self.usual) else { return };
             body.attempts += 1;
+            let began = self.uptime();
             let verdict = match &mut self.endpoint.target {
                 Target::Local(sink) => write_locally(sink, &body),
                 Target::Intake(intake) => match usable_key(&intake.key) {
@@ -152,31 +170,33 @@ impl Posting {
                     Key::Later => Verdict::HoldForKey,
                 },
             };
-            self.settle(body, verdict);
+            self.settle(body, verdict, began);
         }
     }
 
-    fn settle(&mut self, body: Body, verdict: Verdict) {
-        match verdict {
-            Verdict::Done => {
-                self.backoff.succeeded();
-                self.queue.settle(body, Fate::Sent);
-            }
-            Verdict::Discard(reason) => {
-                self.backoff.succeeded();
-                self.queue.settle(body, Fate::Dropped(reason));
-            }
+    fn uptime(&self) -> Duration {
+        self.clock.now().uptime
+    }
+
+    fn settle(&mut self, body: Body, verdict: Verdict, began: Duration) {
+        let fate = match verdict {
+            Verdict::Done => Fate::Sent,
+            Verdict::Discard(reason) => Fate::Dropped(reason),
             Verdict::Retry(asked) => {
-                let pause = self.backoff.failed(asked, &mut self.random);
+                self.breaker.failed(self.uptime(), asked, &mut self.random);
                 self.queue.put_back(body);
-                self.queue.failing();
-                self.queue.pause(pause, if asked.is_some() { Pause::Theirs } else { Pause::Ours });
+                return self.queue.failing();
             }
             Verdict::HoldForKey => {
                 self.queue.put_back(body);
-                self.wait_for_key();
+                return self.wait_for_key();
             }
+        };
+        self.usual = self.uptime().saturating_sub(began).max(self.usual * 3 / 4);
+        if self.breaker.succeeded() {
+            log::info!("{}: deliveries succeed again", self.endpoint.name);
         }
+        self.queue.settle(body, fate);
     }
 
     /// Waits until the key is another than now, or the queue closes; then one more try is due.
@@ -241,7 +261,8 @@ fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, r
     };
     let outcome = match intake.client.send(&request) {
         Ok(answer) => {
-            let retry_after = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
+            let now = remarks.clock.now().unix;
+            let retry_after = answer.header("retry-after").and_then(|text| asked_pause(text, answer.header("date"), now));
             if !(200..300).contains(&answer.status) {
                 remarks.say(format_args!("{name}: the intake answered with {}", tell_status(answer.status)));
             }

@@ -2,6 +2,7 @@
 //! follows, with three changes: a key that is refused holds the body, a 404 of the logs or metrics intake is not tried for ever, and what
 //! leads elsewhere is.
 
+use crate::sys::clock::http_date;
 use crate::sys::ledger::Reason;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub enum Outcome {
     Answer {
         /// HTTP status.
         status: u16,
-        /// Seconds of its `Retry-After`, if it sent one.
+        /// Seconds that its `Retry-After` asks for, if it sent one.
         retry_after: Option<u64>,
     },
     /// No answer came.
@@ -50,9 +51,36 @@ pub fn judge(outcome: Outcome) -> Verdict {
     }
 }
 
+/// Seconds that a `Retry-After` asks for. It is a number of them or a date; that one counts from the answer's own `Date`, since the wall
+/// clock here (`now`, since 1970) may be wrong.
+pub fn asked_pause(text: &str, date: Option<&str>, now: Duration) -> Option<u64> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| {
+        let since = date.and_then(http_date).unwrap_or(now);
+        Some(http_date(text)?.saturating_sub(since).as_secs())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
+        let now = Duration::from_secs(1_704_164_645); // Tue, 02 Jan 2024 03:04:05 GMT
+        let until = "Tue, 02 Jan 2024 03:04:35 GMT";
+        for (text, date, expected) in [
+            (" 7 ", None, Some(7)),
+            (until, None, Some(30)),
+            (until, Some("Tue, 02 Jan 2024 03:04:25 GMT"), Some(10)),
+            (until, Some("yesterday"), Some(30)),
+            (until, Some("Tue, 02 Jan 2024 04:00:00 GMT"), Some(0)),
+            ("-7", None, None),
+            ("soon", None, None),
+        ] {
+            assert_eq!(asked_pause(text, date, now), expected, "{text} {date:?}");
+        }
+    }
 
     #[track_caller]
     fn check(status: u16, retry_after: Option<u64>, expected: Verdict) {

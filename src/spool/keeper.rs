@@ -444,7 +444,7 @@ mod tests {
             self.queue.close(self.keeping.clock.instant_in(Duration::from_secs(3600)));
             let queue = Arc::clone(&self.queue);
             std::thread::scope(|scope| {
-                let taken = scope.spawn(move || queue.take());
+                let taken = scope.spawn(move || queue.take(Duration::ZERO));
                 while !taken.is_finished() {
                     if self.rings.try_recv().is_ok() {
                         self.turn();
@@ -545,7 +545,7 @@ mod tests {
         rig.queue.failing();
         rig.turn();
         rig.queue.lock().last_probe_is_due = false; // as `take` in this rig closes the queue again
-        assert!(matches!(rig.queue.take(), Taken::Closed));
+        assert!(matches!(rig.queue.take(Duration::ZERO), Taken::Closed));
         rig.check("spool=3");
     }
 

@@ -1,7 +1,9 @@
 //! Bodies that wait in memory, bounded by bytes that all queues share.
 //!
 //! A queue is behind a mutex and not a channel because the pipeline must be able to drop the oldest body while the poster is busy with
-//! another, and because a flush asks what is still unsettled. What it does for the keeper stands at its end.
+//! another, and because a flush asks what is still unsettled. What it does for the keeper is in `for_keeper`.
+
+mod for_keeper;
 
 use crate::spool::Body;
 use crate::spool::Fate;
@@ -70,6 +72,12 @@ pub(super) struct State {
     settled: Vec<Ticket>,
     /// Someone waits for delivery until then; no request should take longer.
     flush_by: Option<Instant>,
+    /// Nothing was started since that began, or since the queue was closed.
+    is_first: bool,
+    /// How long a try usually takes, as the poster says.
+    usual: Duration,
+    /// The sandbox may freeze at any moment: what is started now may find a dead connection when it wakes up.
+    rests: bool,
     /// Nobody waits for room any longer than that.
     patience: Option<Instant>,
     /// No more bodies will come, and posting ends then.
@@ -180,15 +188,23 @@ impl Queue {
     }
 
     /// The next body, as soon as there is one: the oldest of those that wait here, and in between, or when there is none, one from disk.
-    pub fn take(&self) -> Taken {
+    /// None is handed out that could not be sent in time, if that takes as long as is `usual`.
+    pub fn take(&self, usual: Duration) -> Taken {
         let mut state = self.lock();
+        state.usual = usual;
         loop {
             let left = state.closed_by.map(|by| self.clock.until(by));
-            if left.is_some_and(|left| left.is_zero()) {
+            let in_time = self.in_time(&state);
+            if left.is_some() && !in_time {
                 return Taken::Closed;
+            }
+            if !in_time || state.rests {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
             if let Some(body) = self.pick(&mut state) {
                 state.in_flight = Some(body.sequence);
+                state.is_first = false;
                 if !state.failing {
                     self.want_stored(&mut state); // so that the next one is here when this one is gone
                 }
@@ -201,6 +217,13 @@ impl Queue {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+
+    /// Whether a body that is started now can be sent in time.
+    fn in_time(&self, state: &State) -> bool {
+        let ends = [state.flush_by, state.closed_by];
+        let left = ends.iter().flatten().map(|by| self.clock.until(*by)).min();
+        left.is_none_or(|left| suffices(left, state.is_first, state.usual))
     }
 
     /// Chooses the next body. What became too old is given up on the way.
@@ -311,20 +334,30 @@ impl Queue {
         let since = self.clock.now().uptime;
         let mut state = self.lock();
         let target = state.next_sequence;
+        state.is_first |= state.flush_by.is_none();
         state.flush_by = Some(state.flush_by.map_or(by, |other| other.max(by)));
         let settled = loop {
             let waiting = state.waiting.iter().map(|body| body.sequence);
             let oldest = waiting.chain(state.in_flight).min();
             let done = oldest.is_none_or(|oldest| target <= oldest);
             let left = self.clock.until(by);
-            if done || left.is_zero() || (until == FlushUntil::SettledOrPaused && state.paused) {
+            let in_vain = state.paused || (state.in_flight.is_none() && !self.in_time(&state));
+            if done || left.is_zero() || (until == FlushUntil::SettledOrPaused && in_vain) {
                 break done;
             }
             state = self.wait_for(state, left);
         };
         state.flush_by = None;
         state.flush_took = Some(self.clock.now().uptime - since);
+        drop(state);
+        self.changed.notify_all(); // what was not started for want of time may be now
         settled
+    }
+
+    /// While it `rests` nothing is started: the sandbox may freeze at any moment.
+    pub fn rest(&self, rests: bool) {
+        self.lock().rests = rests;
+        self.changed.notify_all();
     }
 
     /// How full it is.
@@ -345,6 +378,7 @@ impl Queue {
         let mut state = self.lock();
         state.closed_by = Some(by);
         state.last_probe_is_due = true;
+        (state.is_first, state.rests) = (true, false);
         drop(state);
         self.changed.notify_all();
     }
@@ -379,84 +413,14 @@ impl Queue {
     }
 }
 
-/// For the keeper.
-impl Queue {
-    /// From now on there is a keeper, who answers to `bell`. Whether something is on disk is not known yet, so the poster may ask.
-    pub(super) fn attach(&self, bell: Sender<Ring>) {
-        self.lock().stored = 1;
-        if self.bell.set(bell).is_ok() {
-            self.room.is_kept.store(true, Relaxed);
-        }
-    }
+/// Less time than that is not enough to connect, send and be answered.
+const TRY_MIN: Duration = Duration::from_millis(10);
 
-    /// Whether there is something to move to disk.
-    pub(super) fn has_to_spill(&self, all: bool) -> bool {
-        let state = self.lock();
-        let is_due = all || state.failing || self.room.is_tight();
-        let slot_is_due = state.restored.is_some() && (all || (state.failing && state.paused));
-        slot_is_due || (is_due && state.waiting.iter().any(Body::may_be_stored))
-    }
-
-    /// The next body that moves to disk; its bytes count here until [`Queue::spilled`].
-    pub(super) fn next_to_spill(&self) -> Option<Body> {
-        let mut state = self.lock();
-        let slot_is_due = !state.failing || state.paused || state.closed_by.is_some();
-        state.restored.take_if(|_| slot_is_due).or_else(|| {
-            let oldest = state.waiting.iter().position(Body::may_be_stored)?;
-            state.waiting.remove(oldest)
-        })
-    }
-
-    /// A body could not be moved and stays here.
-    pub(super) fn unspill(&self, body: Body) {
-        self.lock().waiting.push_front(body);
-        self.changed.notify_all();
-    }
-
-    /// Bytes that have moved to disk.
-    pub(super) fn spilled(&self, bytes: usize) {
-        self.room.free(bytes);
-        self.changed.notify_all();
-    }
-
-    /// Whether the poster has work for a body from disk.
-    pub(super) fn wants_stored(&self) -> bool {
-        self.lock().wants_stored
-    }
-
-    /// Whether a body from disk of that many bytes may come into memory; then its room is taken.
-    pub(super) fn reserve(&self, bytes: usize) -> bool {
-        let fits = self.room.taken.load(Relaxed) + bytes <= self.room.limit;
-        if fits {
-            self.room.taken.fetch_add(bytes, Relaxed);
-        }
-        fits
-    }
-
-    /// Here is a body from disk, for which room was reserved.
-    pub(super) fn restore(&self, mut body: Body) {
-        let mut state = self.lock();
-        body.sequence = state.next_sequence;
-        state.next_sequence += 1;
-        state.restored = Some(body);
-        state.wants_stored = false;
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Tells how many bodies wait on disk.
-    pub(super) fn set_stored(&self, stored: usize) {
-        let mut state = self.lock();
-        state.stored = stored;
-        state.wants_stored &= 0 < stored;
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    /// Places on disk that are settled.
-    pub(super) fn take_settled(&self) -> Vec<Ticket> {
-        std::mem::take(&mut self.lock().settled)
-    }
+/// Whether time that is `left` will do for a try that usually takes `usual`. The first may try its luck: who never starts never learns that
+/// the intake has become faster.
+fn suffices(left: Duration, is_first: bool, usual: Duration) -> bool {
+    let needed = if is_first { TRY_MIN } else { usual.max(TRY_MIN) };
+    needed <= left
 }
 
 #[cfg(test)]
@@ -485,10 +449,64 @@ mod tests {
     }
 
     fn take(queue: &Queue) -> Option<Body> {
-        match queue.take() {
+        match queue.take(Duration::ZERO) {
             Taken::Body(body) => Some(body),
             Taken::Closed => None,
         }
+    }
+
+    #[test]
+    fn what_cannot_end_in_time_is_not_started() {
+        for (left_ms, is_first, usual_ms, expected) in [
+            (500, false, 200, true),
+            (200, false, 200, true),
+            (199, false, 200, false),
+            (199, true, 200, true),
+            (9, true, 0, false),
+            (9, false, 0, false),
+        ] {
+            let [left, usual] = [left_ms, usual_ms].map(Duration::from_millis);
+            assert_eq!(suffices(left, is_first, usual), expected, "{left_ms} ms of {usual_ms} ms");
+        }
+    }
+
+    #[test]
+    fn a_flush_and_the_end_allow_no_try_that_takes_too_long_but_the_first() {
+        let (ledger, queue, _) = &queue(10, WhenFull::DropOldest);
+        let long = Duration::from_secs(2 * 3600);
+        for bytes in 1..=3 {
+            queue.push(body(ledger, bytes));
+        }
+        let half_a_minute = Duration::from_secs(30);
+        std::thread::scope(|scope| {
+            let by = Clock::new().instant_in(half_a_minute);
+            let flush = scope.spawn(move || queue.flush(FlushUntil::SettledOrPaused, by));
+            while queue.lock().flush_by.is_none() {
+                std::thread::yield_now();
+            }
+            let Taken::Body(first) = queue.take(long) else { panic!("the first may try its luck") };
+            queue.settle(first, Fate::Sent);
+            assert!(!flush.join().unwrap());
+        });
+        assert!(queue.level().flush_took < Some(half_a_minute), "there is no time for the others, so nobody waits for them");
+        queue.close(far());
+        let Taken::Body(second) = queue.take(long) else { panic!("the first may try its luck") };
+        queue.settle(second, Fate::Sent);
+        assert!(matches!(queue.take(long), Taken::Closed));
+        queue.drop_rest(Reason::Shutdown);
+    }
+
+    #[test]
+    fn while_a_queue_rests_nothing_is_started() {
+        let (ledger, queue, _) = queue(10, WhenFull::DropOldest);
+        queue.rest(true);
+        queue.push(body(&ledger, 9));
+        std::thread::scope(|scope| {
+            let taker = scope.spawn(|| take(&queue));
+            queue.push(body(&ledger, 8)); // the other goes for it, which it could not if it were being posted
+            queue.rest(false);
+            assert_eq!(taker.join().unwrap().unwrap().bytes.len(), 8);
+        });
     }
 
     #[test]
@@ -609,6 +627,6 @@ mod tests {
         queue.close(Clock::new().instant_in(Duration::from_secs(60)));
         assert!(queue.request_time(hour) <= Duration::from_secs(60));
         queue.close(soon());
-        assert!(matches!(queue.take(), Taken::Closed));
+        assert!(matches!(queue.take(Duration::ZERO), Taken::Closed));
     }
 }

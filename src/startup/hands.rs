@@ -52,7 +52,7 @@ pub fn hands(
     key: &KeyHandle,
 ) -> Hands {
     let (traces, logs, metrics) = (pipelines.traces.inbox(), pipelines.logs.inbox(), pipelines.metrics.inbox());
-    let queues = deliver.queues();
+    let (queues, resting) = (deliver.queues(), deliver.queues());
     let (span_inbox, telemetry_inbox, invoked_inbox) = (traces.clone(), logs.clone(), logs.clone());
     let (span_ledger, budget) = (Arc::clone(ledger), budget.clone());
     let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));
@@ -83,6 +83,7 @@ pub fn hands(
             metrics.flush(mark, by);
         }),
         delivered: Box::new(move |by| flush_queues(&queues, FlushUntil::SettledOrPaused, by)),
+        rest: Box::new(move |rests| resting.iter().for_each(|queue| queue.rest(rests))),
         next: Box::new(move || {
             if let Some(go) = &go {
                 let _ = go.try_send(()); // it has been told already, or is gone

@@ -7,6 +7,7 @@ pub mod fake_http;
 pub mod fake_lambda;
 pub mod hostile_clients;
 pub mod http_stage;
+pub mod lambda_stage;
 pub mod msgpack;
 pub mod stage;
 pub mod wait;

@@ -92,7 +92,7 @@ impl Rig {
     fn take(&self, queue: &Queue, show: fn(&[u8]) -> Vec<Value>) -> Vec<Vec<Value>> {
         queue.close(Clock::new().instant_in(Duration::from_secs(3600)));
         let mut bodies = Vec::new();
-        while let Taken::Body(body) = queue.take() {
+        while let Taken::Body(body) = queue.take(Duration::ZERO) {
             bodies.push(show(&unzipped(&body)));
             queue.settle(body, Fate::Sent);
         }

@@ -81,7 +81,7 @@ impl Rig {
     fn sent(queue: &Queue) -> Vec<Vec<u8>> {
         queue.close(Clock::new().instant_in(Duration::from_secs(3600)));
         let mut bodies = Vec::new();
-        while let Taken::Body(body) = queue.take() {
+        while let Taken::Body(body) = queue.take(Duration::ZERO) {
             let mut plain = Vec::new();
             GzDecoder::new(&body.bytes[..]).read_to_end(&mut plain).unwrap();
             bodies.push(plain);
