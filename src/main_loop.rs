@@ -1,16 +1,20 @@
 //! The invocation loop on the main thread: one `select!` over events, signals and the exits of workers. It owns what is known of
 //! invocations and decides when data must leave; how they leave it is given as [`Hands`].
 
+use crate::model::flush_strategy::FlushStrategy;
 use crate::model::invocation::Event;
 use crate::model::invocation::Invoke;
 use crate::model::invocation::Remembered;
 use crate::model::invocation::Telemetry;
 use crate::model::invocation::What;
 use crate::model::trace::TracePayload;
+use crate::process::flushes::Begin;
+use crate::process::flushes::Flushes;
 use crate::process::invocation::Effect;
 use crate::process::invocation::Invocations;
 use crate::process::invocation::unqualified;
 use crate::sys::clock::Clock;
+use crate::sys::clock::Elapsed;
 use crate::sys::clock::Now;
 use crate::sys::inbox::FlushMark;
 use crate::sys::inbox::Parcel;
@@ -44,6 +48,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// How long one offer of telemetry to a full pipeline waits.
 const HOLD: Duration = Duration::from_millis(100);
+
+/// So that a flush that has just been asked for is looked at again soon.
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// A batch of telemetry on its way.
 pub type TelemetryParcel = Parcel<Vec<Telemetry>>;
@@ -94,10 +101,12 @@ impl fmt::Debug for Hands {
 pub enum Host {
     /// On a machine of its own: an invocation's end makes data leave, and nobody waits for it.
     Edge,
-    /// In a sandbox that freezes: data leave before the next event is asked for.
+    /// In a sandbox that freezes: data leave as the strategy says.
     Lambda {
         /// Who tells of the end of invocations.
         ends: Ends,
+        /// When data leave.
+        strategy: FlushStrategy,
         /// Longest wait for delivery at the end of an invocation.
         flush_timeout: Duration,
     },
@@ -151,6 +160,8 @@ pub struct MainLoop {
     random: Random,
     invocations: Invocations,
     hands: Hands,
+    flushes: Flushes,
+    elapsed: Elapsed,
     /// The invocation whose end is awaited before `/next`.
     awaited: Option<Awaited>,
     /// Telemetry that the logs pipeline had no room for. While there is some, no event is taken, so sources wait or tell their
@@ -172,8 +183,11 @@ struct Awaited {
 impl MainLoop {
     /// A loop that has seen nothing.
     pub fn new(host: Host, clock: Clock, random: Random, invocations: Invocations, hands: Hands) -> MainLoop {
+        let strategy = if let Host::Lambda { strategy, .. } = host { strategy } else { FlushStrategy::End };
         MainLoop {
             host,
+            flushes: Flushes::new(strategy),
+            elapsed: Elapsed::since(clock.now()),
             clock,
             random,
             invocations,
@@ -194,8 +208,9 @@ impl MainLoop {
         }
         loop {
             self.hand_on_held();
+            let flush_in = self.flush_beside();
             let events = if self.held.is_none() { sources.events } else { &no_events };
-            let due = self.awaited.as_ref().map_or(IDLE, |awaited| self.clock.until(awaited.by));
+            let due = self.awaited.as_ref().map_or(IDLE, |awaited| self.clock.until(awaited.by)).min(flush_in);
             let wait = if self.held.is_none() { due } else { Duration::ZERO };
             let stop = select! {
                 recv(events) -> event => event.map_or(Some(Stop::EndOfEvents), |event| self.take(event)),
@@ -284,8 +299,20 @@ impl MainLoop {
                 by: self.clock.instant_in(wait),
                 deadline: left.map(|left| self.clock.instant_in(left.saturating_sub(DELIVERY_RESERVE))),
             });
-            if ends == Ends::Nobody || self.invocations.has_ended(&invoke.request_id) {
-                self.deliver_and_ask_for_next();
+            match self.flushes.begin(self.elapsed.at(now)) {
+                Begin::AwaitEnd if ends == Ends::Nobody || self.invocations.has_ended(&invoke.request_id) => {
+                    self.deliver_and_ask_for_next();
+                }
+                Begin::AwaitEnd => (),
+                Begin::FlushFirst => {
+                    self.deliver();
+                    (self.hands.next)();
+                }
+                Begin::GoOn => {
+                    self.awaited = None;
+                    (self.hands.save)(self.invocations.remembered());
+                    (self.hands.next)();
+                }
             }
         }
     }
@@ -349,8 +376,18 @@ impl MainLoop {
     }
 
     fn deliver_and_ask_for_next(&mut self) {
-        let Host::Lambda { flush_timeout, ends } = self.host else { return };
-        let Some(awaited) = self.awaited.take() else { return };
+        let Host::Lambda { ends, .. } = self.host else { return };
+        if self.deliver() {
+            (self.hands.rest)(ends == Ends::Platform); // nobody else knows that the function has ended too
+            (self.hands.next)();
+        }
+    }
+
+    /// Makes the data of the awaited invocation leave, and those before; whether there is one.
+    fn deliver(&mut self) -> bool {
+        let Host::Lambda { flush_timeout, .. } = self.host else { return false };
+        let Some(awaited) = self.awaited.take() else { return false };
+        self.flushes.flushed(self.elapsed.at(self.clock.now()));
         let longest = self.clock.instant_in(flush_timeout);
         let by = awaited.deadline.map_or(longest, |deadline| longest.min(deadline));
         let (mark, wait) = FlushMark::new();
@@ -358,9 +395,20 @@ impl MainLoop {
         if wait.wait(by) {
             (self.hands.delivered)(by);
         }
-        (self.hands.rest)(ends == Ends::Platform); // nobody else knows that the function has ended too
         (self.hands.save)(self.invocations.remembered());
-        (self.hands.next)();
+        true
+    }
+
+    /// Makes data leave beside the work when that is due, and nobody waits; how long until it is.
+    fn flush_beside(&mut self) -> Duration {
+        let now = self.elapsed.at(self.clock.now());
+        let Some(wait) = self.flushes.due_in(now) else { return IDLE };
+        if wait.is_zero() {
+            self.flushes.flushed(now);
+            let (mark, _nobody_waits) = FlushMark::new();
+            (self.hands.flush)(mark, self.clock.instant_in(Duration::ZERO));
+        }
+        wait.max(MOMENT)
     }
 
     fn save_now_and_then(&mut self) {

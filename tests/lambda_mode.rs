@@ -134,8 +134,8 @@ fn after_a_restore_from_a_snapshot_the_key_is_asked_for_again() {
     let key = |digit: &str| digit.repeat(32);
     std::fs::write(&file, key("1")).unwrap();
     let intake = FakeServer::start(|_| Reply::status(202));
-    let Stage { agent, lambda, intake } =
-        stage_with("restored-state", Manners::default(), intake, &[("DD_API_KEY_FILE", file.to_str().unwrap())]);
+    let extra = [("DD_API_KEY_FILE", file.to_str().unwrap()), ("DD_SERVERLESS_FLUSH_STRATEGY", "end")];
+    let Stage { agent, lambda, intake } = stage_with("restored-state", Manners::default(), intake, &extra);
     lambda.call();
     let port = communication(&lambda.call());
     let sent_with = |id: &str| {

@@ -12,6 +12,7 @@ use support::lambda_stage::{FAR, Stage, assert_ok, communication, stage_with};
 fn a_hundred_invocations_after_the_breaker_opened_make_no_attempt() {
     let intake = FakeServer::start(|_| Reply::status(500));
     let extra = [
+        ("DD_SERVERLESS_FLUSH_STRATEGY", "end"),
         ("DD_FORWARDER_BACKOFF_BASE", "7200"),
         ("DD_FORWARDER_BACKOFF_MAX", "7200"),
         ("DD_FLUSH_TIMEOUT", "3600"), // a flush that waited for anything would not end

@@ -5,6 +5,7 @@
 
 mod args;
 mod env;
+mod flush;
 mod handles;
 mod keys;
 mod lists;

@@ -20,6 +20,7 @@ use crate::config::values::HostOrUrl;
 use crate::config::values::Share;
 use crate::config::values::Site;
 use crate::config::values::Value;
+use crate::model::flush_strategy::FlushStrategy;
 use crate::model::tags::Tags;
 use log::LevelFilter;
 use std::path::PathBuf;
@@ -373,6 +374,8 @@ settings! {
     age_max_events: Duration = "forwarder_age_max.events" [] "18h";
     /// The same for traces and their statistics, of which no limit is known; nothing for none.
     age_max_traces: Option<Duration> = "forwarder_age_max.traces" [] "";
+    /// When data leave inside Lambda: end, end,N, periodically,N, continuously,N (N in milliseconds) or default.
+    flush_strategy: FlushStrategy = "serverless_flush_strategy" [] "default";
     /// Longest wait for delivery at the end of an invocation; its deadline, if earlier, counts.
     flush_timeout: Duration = "flush_timeout" [] "5";
     /// Time for the last delivery when told to stop.

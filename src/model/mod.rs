@@ -2,6 +2,7 @@
 //! the crate, so that every stage can name these types without knowing another stage.
 
 pub mod api_key;
+pub mod flush_strategy;
 pub mod invocation;
 pub mod log_line;
 pub mod metric;

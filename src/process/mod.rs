@@ -1,6 +1,7 @@
 //! The rules, pure: an event or item in, a decision or changed item out. No bytes of a wire format, no sockets, no clocks, so that
 //! a bug report becomes a test with literals.
 
+pub mod flushes;
 pub mod invocation;
 pub mod logs;
 pub mod metrics;

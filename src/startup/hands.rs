@@ -113,7 +113,9 @@ fn send_span(payload: TracePayload, inbox: &Inbox<TracesItem>, ledger: &Arc<Ledg
 pub fn host(config: &Config, lambda: Option<&Registered>) -> Host {
     match lambda {
         None => Host::Edge,
-        Some(lambda) => Host::Lambda { ends: lambda.ends, flush_timeout: config.flush_timeout },
+        Some(lambda) => {
+            Host::Lambda { ends: lambda.ends, strategy: config.flush_strategy, flush_timeout: config.flush_timeout }
+        }
     }
 }
 

@@ -26,6 +26,29 @@ impl Now {
     }
 }
 
+/// Time that goes on while a sandbox is frozen, when the monotonic clock may stand still: between two looks the longer of what both clocks
+/// say has passed. It never goes back.
+#[derive(Clone, Copy, Debug)]
+pub struct Elapsed {
+    seen: Now,
+    elapsed: Duration,
+}
+
+impl Elapsed {
+    /// Counts from `now` on.
+    pub fn since(now: Now) -> Elapsed {
+        Elapsed { seen: now, elapsed: Duration::ZERO }
+    }
+
+    /// What has passed.
+    pub fn at(&mut self, now: Now) -> Duration {
+        let (uptime, unix) = (now.uptime.saturating_sub(self.seen.uptime), now.unix.saturating_sub(self.seen.unix));
+        self.elapsed = self.elapsed.saturating_add(uptime.max(unix));
+        self.seen = now;
+        self.elapsed
+    }
+}
+
 /// The machine's clocks, with the moment the agent started as origin.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -145,6 +168,14 @@ mod tests {
     #[track_caller]
     fn check(seconds: u64, expected: &str) {
         assert_eq!(Utc::of(Duration::from_secs(seconds)).to_string(), expected);
+    }
+
+    #[test]
+    fn a_frozen_clock_and_one_that_goes_back_hold_no_time_up() {
+        let at = |uptime, unix| Now { uptime: Duration::from_secs(uptime), unix: Duration::from_secs(unix) };
+        let mut elapsed = Elapsed::since(at(5, 1_000));
+        let looks = [at(6, 1_001), at(7, 4_000), at(17, 10), at(18, 11)];
+        assert_eq!(looks.map(|now| elapsed.at(now).as_secs()), [1, 3_000, 3_010, 3_011]);
     }
 
     #[test]
