@@ -7,6 +7,7 @@
 //! Its larger steps are kept out of line: inlined into one function of 100 kB, each of their calls brings the clean-up of all that lives
 //! at that moment, 11 kB in all.
 
+mod books;
 mod control;
 mod deliver;
 mod description;
@@ -43,12 +44,15 @@ use crate::model::rates::RatesHandle;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
 use crate::sources::health::Health;
-use crate::sources::http::Refusal;
 use crate::sources::http::tiny;
 use crate::sources::trace_proxy::Direct;
 use crate::sources::trace_proxy::Proxies;
 use crate::spool::Kind;
 use crate::spool::keeper::ENDED_UNCLEANLY;
+use crate::startup::books::close_books;
+use crate::startup::books::describe_stop;
+use crate::startup::books::reporter;
+use crate::startup::books::tell_refused;
 use crate::startup::control::Control;
 use crate::startup::deliver::Deliver;
 use crate::startup::dogstatsd::Dogstatsd;
@@ -366,65 +370,10 @@ fn print(text: &str) -> Result<Exit, StartError> {
     std::io::stdout().lock().write_all(text.as_bytes()).map(|()| Exit::Clean).map_err(StartError::Print)
 }
 
-/// SIGUSR1: the ledger.
-fn reporter<F: Fn()>(ledger: &Arc<Ledger>, count_missed: F) -> impl FnMut() + use<F> {
-    let ledger = Arc::clone(ledger);
-    move || {
-        count_missed();
-        logger::announce(&format!("ledger: {}", ledger.snapshot()));
-    }
-}
-
 /// How long the shutdown may take: as configured, and no longer than the platform leaves.
 fn time_to_stop(stop: &Stop, configured: Duration) -> Duration {
     match stop {
         Stop::Shutdown(Some(left)) => left.saturating_sub(SHUTDOWN_RESERVE).min(configured),
         _ => configured,
-    }
-}
-
-fn describe_stop(stop: &Stop) -> &'static str {
-    match stop {
-        Stop::Signal => "told to by a signal",
-        Stop::Shutdown(_) => "a SHUTDOWN event came",
-        Stop::EndOfEvents => "the events have ended",
-        Stop::EventsBroken => "the events broke off",
-        Stop::KeyAbsent => "there is no API key",
-        Stop::WorkerLost(_) => "a worker is gone for good",
-    }
-}
-
-/// What clients were refused was never accepted, so it is not in the ledger; they were told.
-fn tell_refused(port: &str, counts: &[(Refusal, u64)]) {
-    let refused = counts.iter().filter(|(_, count)| 0 < *count);
-    let words: Vec<String> = refused.map(|(refusal, count)| format!("{}={count}", refusal.name())).collect();
-    if !words.is_empty() {
-        log::info!("refused on port {port}: {}", words.join(" "));
-    }
-}
-
-/// Prints the ledger and chooses the exit code.
-fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
-    let snapshot = ledger.snapshot().at_end();
-    debug_assert!(snapshot.is_balanced(), "{snapshot}");
-    match stop {
-        Stop::KeyAbsent => log::error!("{}", StartError::NoKey),
-        Stop::WorkerLost(name) => log::error!("{}", StartError::WorkerLost(name)),
-        _ => (),
-    }
-    logger::announce(&format!("ledger: {snapshot}"));
-    let spooled: u64 = snapshot.rows.iter().map(|row| row.spool).sum();
-    if place == Place::Lambda && 0 < spooled {
-        log::warn!(
-            "{spooled} records stay in the spool; they go with the sandbox unless it is on a file system that outlives it"
-        );
-    }
-    match stop {
-        _ if place == Place::Lambda => Exit::Clean, // the platform would take anything else for a crash
-        Stop::KeyAbsent => Exit::Config,
-        Stop::WorkerLost(_) => Exit::Fault,
-        Stop::EventsBroken => Exit::Lost,
-        _ if 0 < snapshot.lost() => Exit::Lost,
-        _ => Exit::Clean,
     }
 }

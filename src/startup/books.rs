@@ -1,0 +1,66 @@
+//! What is said of the records at the end and on request, and the exit code that follows from it.
+
+use crate::errors::Exit;
+use crate::errors::StartError;
+use crate::main_loop::Stop;
+use crate::sources::http::Refusal;
+use crate::startup::plan::Place;
+use crate::sys::ledger::Ledger;
+use crate::sys::logger;
+use std::sync::Arc;
+
+/// SIGUSR1: the ledger.
+pub fn reporter<F: Fn()>(ledger: &Arc<Ledger>, count_missed: F) -> impl FnMut() + use<F> {
+    let ledger = Arc::clone(ledger);
+    move || {
+        count_missed();
+        logger::announce(&format!("ledger: {}", ledger.snapshot()));
+    }
+}
+
+/// Why the agent stops, for people.
+pub fn describe_stop(stop: &Stop) -> &'static str {
+    match stop {
+        Stop::Signal => "told to by a signal",
+        Stop::Shutdown(_) => "a SHUTDOWN event came",
+        Stop::EndOfEvents => "the events have ended",
+        Stop::EventsBroken => "the events broke off",
+        Stop::KeyAbsent => "there is no API key",
+        Stop::WorkerLost(_) => "a worker is gone for good",
+    }
+}
+
+/// What clients were refused was never accepted, so it is not in the ledger; they were told.
+pub fn tell_refused(port: &str, counts: &[(Refusal, u64)]) {
+    let refused = counts.iter().filter(|(_, count)| 0 < *count);
+    let words: Vec<String> = refused.map(|(refusal, count)| format!("{}={count}", refusal.name())).collect();
+    if !words.is_empty() {
+        log::info!("refused on port {port}: {}", words.join(" "));
+    }
+}
+
+/// Prints the ledger and chooses the exit code.
+pub fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
+    let snapshot = ledger.snapshot().at_end();
+    debug_assert!(snapshot.is_balanced(), "{snapshot}");
+    match stop {
+        Stop::KeyAbsent => log::error!("{}", StartError::NoKey),
+        Stop::WorkerLost(name) => log::error!("{}", StartError::WorkerLost(name)),
+        _ => (),
+    }
+    logger::announce(&format!("ledger: {snapshot}"));
+    let spooled: u64 = snapshot.rows.iter().map(|row| row.spool).sum();
+    if place == Place::Lambda && 0 < spooled {
+        log::warn!(
+            "{spooled} records stay in the spool; they go with the sandbox unless it is on a file system that outlives it"
+        );
+    }
+    match stop {
+        _ if place == Place::Lambda => Exit::Clean, // the platform would take anything else for a crash
+        Stop::KeyAbsent => Exit::Config,
+        Stop::WorkerLost(_) => Exit::Fault,
+        Stop::EventsBroken => Exit::Lost,
+        _ if 0 < snapshot.lost() => Exit::Lost,
+        _ => Exit::Clean,
+    }
+}
