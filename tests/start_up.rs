@@ -266,7 +266,7 @@ fn a_key_in_the_wrong_setting_is_told_and_shown_nowhere() {
 fn no_output_at_any_level_holds_the_key() {
     let intake = FakeServer::start(|_| Reply::status(403));
     let url = intake.url();
-    let endpoints = format!(r#"{{"https://app.datadoghq.eu": ["{KEY}"]}}"#); // of a Datadog Agent that was here before
+    let endpoints = format!(r#"{{"{url}": ["{KEY}"]}}"#);
     let also = ("DD_ADDITIONAL_ENDPOINTS", endpoints.as_str());
     let env = with(&[("DD_API_KEY", KEY), ("DD_APM_DD_URL", &url), ("DD_SHUTDOWN_TIMEOUT", "5"), also]);
     let mut agent = Agent::start(&["--log-level", "trace"], &env);

@@ -74,7 +74,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("base64", &["decode/calls.rs", "out/proxied.rs", "secrets/", "sys/net/"]),
     ("regex_lite", &["process/pattern.rs"]),
     ("serde", &["config/lists.rs", "decode/", "encode/", "secrets/"]),
-    ("serde_json", &["config/lists.rs", "decode/", "encode/", "secrets/", "out/"]),
+    ("serde_json", &["config/endpoints.rs", "config/lists.rs", "decode/", "encode/", "secrets/", "out/"]),
 ];
 
 /// Folders whose files have samples in fixtures that tests read.

@@ -49,8 +49,13 @@ pub fn kept_elsewhere(env: &Env) -> Vec<(String, String, Keeper)> {
 }
 
 /// Whether some setting is set by the variable `name`.
-pub fn names_a_setting(name: &str) -> bool {
+fn names_a_setting(name: &str) -> bool {
     SETTINGS.iter().any(|row| row.variable() == name || row.aliases.contains(&name))
+}
+
+/// Whether what the variable `name` holds may be shown: it sets a setting, and no secret one.
+pub fn may_be_shown(name: &str) -> bool {
+    SETTINGS.iter().any(|row| !row.secret && (row.variable() == name || row.aliases.contains(&name)))
 }
 
 /// What AWS tells a process about itself.

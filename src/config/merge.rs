@@ -307,6 +307,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_a_further_endpoint_may_be_kept_elsewhere() {
+        let env = env(&[("DD_ADDITIONAL_ENDPOINTS", r#"{"https://a": ["ENC[second]"]}"#)]);
+        assert_eq!(load(&RunArgs::default(), &env, false).handles, ["second"]);
+        let handles = [("second".to_owned(), Secret::new("hidden".to_owned()))];
+        let kept = Kept { handles: handles.into(), ..Kept::default() };
+        let loaded = load_with(&FileRead::default(), &RunArgs::default(), &env, false, &kept);
+        assert_eq!(loaded.config.additional_endpoints.0[0].api_key.expose(), "hidden");
+        assert_eq!(shown(&loaded, "additional_endpoints"), "***");
+    }
+
+    #[test]
     fn what_someone_else_keeps_is_used_and_not_shown() {
         let env = env(&[("DD_TAGS", "ENC[tags]"), ("DD_APM_RECEIVER_PORT", "ENC[port]"), ("DD_ENV", "prod")]);
         let secret = |text: &str| Secret::new(text.to_owned());

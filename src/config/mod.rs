@@ -4,6 +4,7 @@
 //! over defaults and parses each value once. `settings` is the table: a setting is one row there.
 
 mod args;
+mod endpoints;
 mod env;
 mod flush;
 mod handles;
@@ -25,11 +26,12 @@ pub use args::SpoolArgs;
 pub use args::Topic;
 pub use args::help;
 pub use args::parse as parse_args;
+pub use endpoints::FurtherEndpoint;
 pub use env::AwsEnv;
 pub use env::Env;
 pub use env::Keeper;
 pub use env::kept_elsewhere;
-pub use env::names_a_setting;
+pub use env::may_be_shown;
 pub use handles::Handles;
 pub use handles::Kept;
 pub use keys::KeySource;

@@ -1,6 +1,8 @@
 //! The table of settings: one row each. Names are the Datadog Agent's where it has one; a variable's name is the path in the
 //! file with `DD_` before it, in capitals, dots as underscores, and further names stand in brackets.
 
+use crate::config::endpoints::KeyedUrls;
+use crate::config::endpoints::LogIntakes;
 use crate::config::lists::MapperProfiles;
 use crate::config::lists::Quoted;
 use crate::config::lists::ReplaceTags;
@@ -132,6 +134,8 @@ settings! {
     site: Site = "site" [] "datadoghq.com";
     /// Intake for metrics in place of the site's.
     dd_url: Option<BaseUrl> = "dd_url" ["DD_URL"] "";
+    /// Further endpoints that get the same metrics: addresses, each with a list of keys.
+    additional_endpoints: KeyedUrls = "additional_endpoints" [] "{}";
     /// Environment that data belong to, tag `env`.
     env: Option<String> = "env" [] "";
     /// Service that data belong to, tag `service`.
@@ -170,6 +174,8 @@ settings! {
     receiver_timeout: Duration = "apm_config.receiver_timeout" ["DD_APM_RECEIVER_TIMEOUT"] "5";
     /// Intake for traces in place of the site's.
     apm_dd_url: Option<BaseUrl> = "apm_config.apm_dd_url" ["DD_APM_DD_URL"] "";
+    /// Further endpoints that get the same traces and statistics: addresses, each with a list of keys.
+    apm_additional_endpoints: KeyedUrls = "apm_config.additional_endpoints" ["DD_APM_ADDITIONAL_ENDPOINTS"] "{}";
     /// Intake for profiles in place of the site's, with or without its path.
     profiling_dd_url: Option<BaseUrl> = "apm_config.profiling_dd_url" ["DD_APM_PROFILING_DD_URL"] "";
     /// Pass on what tracers tell of themselves.
@@ -344,6 +350,8 @@ settings! {
     serverless_logs_enabled: Option<bool> = "serverless_logs_enabled" [] "";
     /// Intake for logs in place of the site's.
     logs_dd_url: Option<BaseUrl> = "logs_config.logs_dd_url" [] "";
+    /// Further endpoints that get the same logs: a list with api_key, Host, Port, use_ssl and is_reliable.
+    logs_additional_endpoints: LogIntakes = "logs_config.additional_endpoints" [] "[]";
     /// Longest wait before a part-filled body of logs leaves.
     logs_batch_wait: Duration = "logs_config.batch_wait" [] "5";
     /// Compress bodies of logs.

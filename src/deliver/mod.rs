@@ -68,10 +68,28 @@ pub struct Intake {
     pub timeout: Duration,
 }
 
+/// What is done for an endpoint that does not take a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Care {
+    /// The body is kept; after a refusal of the key until there is another.
+    Main,
+    /// The body is kept and tried again; the key is the only one there will be.
+    Further,
+    /// Nothing: one try is all.
+    OneTry,
+}
+
+/// A key that will not change may still become good where it is taken; it is tried again so often.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
 /// One endpoint's settings.
 pub struct Endpoint {
-    /// Name of its thread, and in messages.
+    /// Name of its thread.
     pub name: &'static str,
+    /// Its name in messages.
+    pub label: String,
+    /// What it is worth.
+    pub care: Care,
     /// Where its bodies go.
     pub target: Target,
     /// Pauses after failures.
@@ -80,7 +98,7 @@ pub struct Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Endpoint({})", self.name)
+        write!(f, "Endpoint({})", self.label)
     }
 }
 
@@ -162,10 +180,11 @@ impl Posting {
             let Taken::Body(mut body) = self.queue.take(self.usual) else { return };
             body.attempts += 1;
             let began = self.uptime();
-            let verdict = match &mut self.endpoint.target {
+            let Endpoint { target, label, care, .. } = &mut self.endpoint;
+            let verdict = match target {
                 Target::Local(sink) => write_locally(sink, &body),
                 Target::Intake(intake) => match usable_key(&intake.key) {
-                    Key::Here(key) => post(intake, &key, &body, &self.queue, self.endpoint.name, &mut self.remarks),
+                    Key::Here(key) => post(intake, &key, &body, &self.queue, (label, *care), &mut self.remarks),
                     Key::Never => Verdict::Discard(Reason::NoKey),
                     Key::Later => Verdict::HoldForKey,
                 },
@@ -184,6 +203,9 @@ impl Posting {
             Verdict::Discard(reason) => Fate::Dropped(reason),
             Verdict::Retry(asked) => {
                 self.breaker.failed(self.uptime(), asked, &mut self.random);
+                if self.endpoint.care == Care::OneTry {
+                    return self.queue.settle(body, Fate::Dropped(Reason::Unreliable));
+                }
                 self.queue.put_back(body);
                 return self.queue.failing();
             }
@@ -194,7 +216,7 @@ impl Posting {
         };
         self.usual = self.uptime().saturating_sub(began).max(self.usual * 3 / 4);
         if self.breaker.succeeded() {
-            log::info!("{}: deliveries succeed again", self.endpoint.name);
+            log::info!("{}: deliveries succeed again", self.endpoint.label);
         }
         self.queue.settle(body, fate);
     }
@@ -240,7 +262,14 @@ fn write_locally(sink: &mut LocalSink, body: &Body) -> Verdict {
     }
 }
 
-fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, remarks: &mut Remarks) -> Verdict {
+fn post(
+    intake: &Intake,
+    key: &ApiKey,
+    body: &Body,
+    queue: &Queue,
+    (name, care): (&str, Care),
+    remarks: &mut Remarks,
+) -> Verdict {
     let mut headers: Vec<(&str, &str)> = body.headers.iter().map(|(name, value)| (name.as_ref(), value.as_str())).collect();
     let bearer;
     match body.kind {
@@ -281,6 +310,7 @@ fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, name: &str, r
     match judge(outcome) {
         // An account may lack a product; that says nothing of the key, which all others need.
         Verdict::HoldForKey if body.address.is_some() => Verdict::Discard(Reason::Refused),
+        Verdict::HoldForKey if care != Care::Main => Verdict::Retry(Some(REFUSED_PAUSE)),
         Verdict::HoldForKey => {
             intake.key.refuse(key);
             Verdict::HoldForKey

@@ -69,6 +69,9 @@ const SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The file whose lock keeps a second agent out.
 const LOCK: &str = "lock";
 
+/// How the names of folders begin that hold what is for further endpoints, each a spool of its own.
+pub const FURTHER: &str = "endpoint-";
+
 /// What was found when the folder was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
@@ -138,7 +141,7 @@ pub fn segment_numbers(folder: &Path) -> io::Result<(Vec<u32>, u64)> {
         let name = entry?.file_name();
         match name.to_str().and_then(segment::number_of) {
             Some(number) => numbers.push(number),
-            None => foreign += u64::from(name != LOCK),
+            None => foreign += u64::from(name != LOCK && !name.as_encoded_bytes().starts_with(FURTHER.as_bytes())),
         }
     }
     numbers.sort_unstable();

@@ -51,8 +51,21 @@ impl RecordLine {
     }
 }
 
-/// All segments, oldest first, and how many files are none.
+/// All segments, oldest first, and how many files are none; then those of further endpoints, with their folder before the name.
 pub fn list(folder: &Path) -> io::Result<(Vec<SegmentLine>, u64)> {
+    let (mut segments, mut foreign) = list_one(folder)?;
+    let names = std::fs::read_dir(folder)?.map_while(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
+    let mut further: Vec<String> = names.filter(|name| name.starts_with(disk::FURTHER)).collect();
+    further.sort_unstable();
+    for name in further {
+        let (of_folder, others) = list_one(&folder.join(&name))?;
+        foreign += others;
+        segments.extend(of_folder.into_iter().map(|line| SegmentLine { file: format!("{name}/{}", line.file), ..line }));
+    }
+    Ok((segments, foreign))
+}
+
+fn list_one(folder: &Path) -> io::Result<(Vec<SegmentLine>, u64)> {
     let (numbers, mut foreign) = disk::segment_numbers(folder)?;
     let mut segments = Vec::new();
     for number in numbers {

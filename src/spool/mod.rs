@@ -25,8 +25,10 @@ pub use room::WhenFull;
 use crate::spool::segment::Ticket;
 use crate::sys::clock::Now;
 use crate::sys::ledger::Claim;
+use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Which intake a body is for, and so which path.
@@ -142,6 +144,13 @@ impl Body {
     pub fn passed_on(kind: Kind, address: String, headers: Vec<(String, String)>, bytes: Vec<u8>, claim: Claim) -> Body {
         let headers = headers.into_iter().map(|(name, value)| (Cow::Owned(name), value)).collect();
         Body { address: Some(address), headers, ..Body::new(kind, bytes, Vec::new(), claim) }
+    }
+
+    /// The same for another endpoint, which has books of its own.
+    fn copied(&self, ledger: &Arc<Ledger>) -> Body {
+        let claim = ledger.accept(self.claim.signal(), self.claim.records());
+        let (address, headers) = (self.address.clone(), self.headers.clone());
+        Body { address, headers, ..Body::new(self.kind, self.bytes.clone(), Vec::new(), claim) }
     }
 
     /// Whether it may be written to disk: a secret may not.

@@ -15,6 +15,7 @@ use crate::spool::segment::Ticket;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Sender;
 use crate::sys::ledger::Claim;
+use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct Queue {
     state: Mutex<State>,
     changed: Condvar,
     clock: Clock,
+    /// Queues of further endpoints that get the same, with their books.
+    copies: OnceLock<Vec<(Arc<Queue>, Arc<Ledger>)>>,
     /// Wakes the keeper, if there is one.
     bell: OnceLock<Sender<Ring>>,
 }
@@ -127,11 +130,33 @@ pub enum FlushUntil {
 impl Queue {
     /// An empty queue.
     pub fn new(room: Arc<Room>, when_full: WhenFull, clock: Clock) -> Arc<Queue> {
-        Arc::new(Queue { room, when_full, state: Mutex::default(), changed: Condvar::new(), clock, bell: OnceLock::new() })
+        Arc::new(Queue {
+            room,
+            when_full,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            clock,
+            copies: OnceLock::new(),
+            bell: OnceLock::new(),
+        })
     }
 
-    /// Puts `body` at the end. When there is no room the oldest go or the caller waits; a body larger than all the room is dropped.
-    pub fn push(&self, mut body: Body) {
+    /// From now on each of these queues gets a copy of what is put here, booked in its own ledger. Said once, before the first body.
+    pub fn copy_to(&self, copies: Vec<(Arc<Queue>, Arc<Ledger>)>) {
+        let _ = self.copies.set(copies); // nobody says it twice
+    }
+
+    /// Puts `body` at the end, and copies into further queues. When there is no room the oldest go or the caller waits; a body larger than all the room is dropped.
+    pub fn push(&self, body: Body) {
+        let further = self.copies.get().into_iter().flatten();
+        let copies: Vec<_> = further.map(|(queue, ledger)| (queue, body.copied(ledger))).collect();
+        self.put(body);
+        for (queue, copy) in copies {
+            queue.put(copy);
+        }
+    }
+
+    fn put(&self, mut body: Body) {
         let bytes = body.bytes.len();
         if self.room.limit < bytes {
             return body.claim.drop_all(Reason::TooLarge);
@@ -142,7 +167,8 @@ impl Queue {
         while self.room.limit < self.room.taken.load(Relaxed) + bytes {
             let patient = state.patience.is_none_or(|until| !self.clock.until(until).is_zero());
             let waits = self.when_full == WhenFull::Wait && state.closed_by.is_none() && patient;
-            let keeper_helps = self.room.is_kept.load(Relaxed) && self.clock.now().uptime < keeper_has_until;
+            let is_patient = self.when_full != WhenFull::DropAtOnce;
+            let keeper_helps = is_patient && self.room.is_kept.load(Relaxed) && self.clock.now().uptime < keeper_has_until;
             if waits || keeper_helps {
                 self.ring();
                 // Other queues share the room, so look again now and then even if nothing changed here.
@@ -428,7 +454,6 @@ mod tests {
     use super::*;
     use crate::spool::Kind;
     use crate::spool::ages::Ages;
-    use crate::sys::ledger::Ledger;
     use crate::sys::ledger::Signal;
 
     fn queue(limit: usize, when_full: WhenFull) -> (Arc<Ledger>, Arc<Queue>, Arc<Room>) {
@@ -533,6 +558,28 @@ mod tests {
         assert_eq!(room.taken.load(Relaxed), 6);
         queue.drop_rest(Reason::Shutdown);
         assert!(ledger.snapshot().is_quiet() && ledger.snapshot().is_balanced());
+    }
+
+    #[test]
+    fn a_further_queue_gets_a_copy_with_books_of_its_own_and_holds_nobody_up() {
+        let (ledger, main, _) = queue(10, WhenFull::DropOldest);
+        let (further_ledger, further, room) = queue(10, WhenFull::DropAtOnce);
+        room.is_kept.store(true, Relaxed); // it could hope for room
+        main.copy_to(vec![(Arc::clone(&further), Arc::clone(&further_ledger))]);
+        let began = Clock::new();
+        for bytes in [4, 5, 6] {
+            main.push(body(&ledger, bytes));
+            let Some(sent) = take(&main) else { panic!("it is there") };
+            main.settle(sent, Fate::Sent);
+        }
+        assert!(began.now().uptime < KEEPER_PATIENCE, "the third had to make room");
+        assert!(ledger.snapshot().to_string().starts_with("logs accepted=3 restored=0 sent=3 memory=0 spool=0 dropped=0;"));
+        let of_further = further_ledger.snapshot().to_string();
+        assert!(
+            of_further.starts_with("logs accepted=3 restored=0 sent=0 memory=1 spool=0 dropped=2 spool_full=2;"),
+            "{of_further}"
+        );
+        assert_eq!(take(&further).map(|copy| copy.bytes.len()), Some(6));
     }
 
     #[test]

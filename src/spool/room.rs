@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 pub enum WhenFull {
     /// The oldest body goes, counted.
     DropOldest,
+    /// The same, and not even the keeper is waited for: nobody may be held up by this queue.
+    DropAtOnce,
     /// The pipeline waits, and through it whoever reads events from stdin or a recording.
     Wait,
 }

@@ -4,18 +4,26 @@ use crate::errors::Exit;
 use crate::errors::StartError;
 use crate::main_loop::Stop;
 use crate::sources::http::Refusal;
+use crate::startup::further::Books;
 use crate::startup::plan::Place;
 use crate::sys::ledger::Ledger;
+use crate::sys::ledger::Snapshot;
 use crate::sys::logger;
 use std::sync::Arc;
 
 /// SIGUSR1: the ledger.
-pub fn reporter<F: Fn()>(ledger: &Arc<Ledger>, count_missed: F) -> impl FnMut() + use<F> {
+pub fn reporter<F: Fn()>(ledger: &Arc<Ledger>, further: Books, count_missed: F) -> impl FnMut() + use<F> {
     let ledger = Arc::clone(ledger);
     move || {
         count_missed();
+        further.iter().for_each(|(name, ledger)| announce(name, &ledger.snapshot()));
         logger::announce(&format!("ledger: {}", ledger.snapshot()));
     }
+}
+
+/// The books of a further endpoint.
+fn announce(name: &str, snapshot: &Snapshot) {
+    logger::announce(&format!("ledger of {name}: {snapshot}"));
 }
 
 /// Why the agent stops, for people.
@@ -40,16 +48,26 @@ pub fn tell_refused(port: &str, counts: &[(Refusal, u64)]) {
 }
 
 /// Prints the ledger and chooses the exit code.
-pub fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
+pub fn close_books(ledger: &Arc<Ledger>, further: &Books, stop: &Stop, place: Place) -> Exit {
     let snapshot = ledger.snapshot().at_end();
     debug_assert!(snapshot.is_balanced(), "{snapshot}");
+    let further: Vec<Snapshot> = further
+        .iter()
+        .map(|(name, ledger)| {
+            let snapshot = ledger.snapshot().at_end();
+            debug_assert!(snapshot.is_balanced(), "{name}: {snapshot}");
+            announce(name, &snapshot);
+            snapshot
+        })
+        .collect();
+    let all = || further.iter().chain([&snapshot]);
     match stop {
         Stop::KeyAbsent => log::error!("{}", StartError::NoKey),
         Stop::WorkerLost(name) => log::error!("{}", StartError::WorkerLost(name)),
         _ => (),
     }
     logger::announce(&format!("ledger: {snapshot}"));
-    let spooled: u64 = snapshot.rows.iter().map(|row| row.spool).sum();
+    let spooled: u64 = all().flat_map(|snapshot| &snapshot.rows).map(|row| row.spool).sum();
     if place == Place::Lambda && 0 < spooled {
         log::warn!(
             "{spooled} records stay in the spool; they go with the sandbox unless it is on a file system that outlives it"
@@ -60,7 +78,7 @@ pub fn close_books(ledger: &Arc<Ledger>, stop: &Stop, place: Place) -> Exit {
         Stop::KeyAbsent => Exit::Config,
         Stop::WorkerLost(_) => Exit::Fault,
         Stop::EventsBroken => Exit::Lost,
-        _ if 0 < snapshot.lost() => Exit::Lost,
+        _ if all().any(|snapshot| 0 < snapshot.lost()) => Exit::Lost,
         _ => Exit::Clean,
     }
 }

@@ -4,6 +4,7 @@ use crate::config::BaseUrl;
 use crate::config::Config;
 use crate::config::OutTo;
 use crate::config::RunArgs;
+use crate::deliver::Care;
 use crate::deliver::Endpoint;
 use crate::deliver::Intake;
 use crate::deliver::LocalSink;
@@ -11,6 +12,7 @@ use crate::deliver::Poster;
 use crate::deliver::Target;
 use crate::errors::StartError;
 use crate::model::api_key::KeyHandle;
+use crate::model::api_key::KeyState;
 use crate::out::Format;
 use crate::out::Out;
 use crate::out::proxied;
@@ -24,8 +26,11 @@ use crate::spool::WhenFull;
 use crate::spool::disk::Limits;
 use crate::spool::keeper;
 use crate::spool::keeper::Keeper;
+use crate::startup::further;
+use crate::startup::further::Books;
+use crate::startup::further::Plan;
+use crate::startup::memory::Memory;
 use crate::startup::plan;
-use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::startup::spooling;
 use crate::sys::clock::Clock;
@@ -51,42 +56,85 @@ pub struct Deliver {
     metrics: Poster,
     proxied: Poster,
     keeper: Option<Keeper>,
+    further: Vec<Further>,
+}
+
+/// A further endpoint at work.
+#[derive(Debug)]
+struct Further {
+    plan: Plan,
+    poster: Poster,
+    ledger: Arc<Ledger>,
+    keeper: Option<Keeper>,
 }
 
 impl Deliver {
     /// Starts a queue and a poster for each endpoint.
     #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "all that the way out is made from")]
     pub fn start(
         args: &RunArgs,
         config: &Config,
+        memory: Memory,
         place: Place,
         key: &KeyHandle,
         ways: &Ways,
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Deliver, StartError> {
-        let room = Room::new(Memory::of(config.max_memory.0).spool, spooling::ages(config, args));
+        // Local output takes the place of all of them.
+        let plans = if args.out.is_some() { Vec::new() } else { further::plans(config) };
+        let ages = spooling::ages(config, args);
+        let room = Room::new(memory.spool, ages);
         let when_full = if args.events.is_some() { WhenFull::Wait } else { WhenFull::DropOldest };
         let mut random = Random::from_system();
-        let mut poster = |name, base: String| {
+        let mut poster = |name: &'static str, base: String| {
             let target = match &args.out {
                 Some(out) => Target::Local(local_sink(out)?),
                 None => Target::Intake(intake(base, config, place, key, ways)),
             };
             let queue = Queue::new(Arc::clone(&room), when_full, clock);
-            let endpoint = Endpoint { name, target, backoff: plan::backoff(config) };
+            let (label, care, backoff) = (name.to_owned(), Care::Main, plan::backoff(config));
+            let endpoint = Endpoint { name, label, care, target, backoff };
             Poster::start(endpoint, queue, clock, Random::new(random.bits()), exits).map_err(StartError::System)
         };
         let site = config.site.host();
         let base = |setting: &Option<BaseUrl>, service: &str| plan::intake(setting.as_ref(), &format!("{service}.{site}"));
-        Ok(Deliver {
+        let mut deliver = Deliver {
             traces: poster("post-traces", base(&config.apm_dd_url, "trace.agent"))?,
             stats: poster("post-stats", base(&config.apm_dd_url, "trace.agent"))?,
             logs: poster("post-logs", base(&config.logs_dd_url, "http-intake.logs"))?,
-            metrics: poster("post-metrics", base(&config.dd_url, "api"))?,
+            metrics: poster("post-metrics", plan::metrics_intake(&base(&config.dd_url, "api")))?,
             proxied: poster("post-proxied", String::new())?,
             keeper: None,
-        })
+            further: Vec::new(),
+        };
+        for plan in plans {
+            let key = KeyHandle::new(KeyState::Ready(plan.endpoint.api_key.clone()));
+            let endpoint = Endpoint {
+                name: "post-further",
+                label: plan.name(),
+                care: if plan.endpoint.is_reliable { Care::Further } else { Care::OneTry },
+                target: Target::Intake(intake(plan.base.clone(), config, place, &key, ways)),
+                backoff: plan::backoff(config),
+            };
+            let queue = Queue::new(Room::new(memory.spool, ages), WhenFull::DropAtOnce, clock);
+            let poster =
+                Poster::start(endpoint, queue, clock, Random::new(random.bits()), exits).map_err(StartError::System)?;
+            deliver.further.push(Further { plan, poster, ledger: Ledger::new(), keeper: None });
+        }
+        deliver.copy_to_further();
+        Ok(deliver)
+    }
+
+    /// Each queue of the main endpoints puts copies into those of the further ones that get the same.
+    fn copy_to_further(&self) {
+        let firsts = [Kind::Traces, Kind::Stats, Kind::Logs, Kind::Series];
+        for kind in firsts.into_iter().filter(|_| !self.further.is_empty()) {
+            let same = self.further.iter().filter(|further| further.plan.share.kinds.contains(&kind));
+            let copies = same.map(|further| (Arc::clone(further.poster.queue()), Arc::clone(&further.ledger)));
+            self.queue(kind).copy_to(copies.collect());
+        }
     }
 
     /// Lets the queues move to `folder` what cannot leave now, and brings back what an earlier run left there.
@@ -100,6 +148,13 @@ impl Deliver {
         exits: &Sender<&'static str>,
     ) -> Result<(), StartError> {
         let queues = KINDS.map(|row| (row.kind, self.queue(row.kind)));
+        let kept = self.further.iter_mut().filter(|further| further.plan.endpoint.is_reliable);
+        for Further { plan, poster, ledger, keeper } in kept {
+            let queues: Vec<_> = plan.share.kinds.iter().map(|kind| (*kind, Arc::clone(poster.queue()))).collect();
+            let folder = folder.join(&plan.folder);
+            let settings = keeper::Settings { folder, limits: limits.clone(), ended_uncleanly: false };
+            *keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
+        }
         let settings = keeper::Settings { folder, limits, ended_uncleanly };
         self.keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
         Ok(())
@@ -122,9 +177,27 @@ impl Deliver {
         Arc::clone(poster.queue())
     }
 
-    /// All queues.
-    pub fn queues(&self) -> [Arc<Queue>; 5] {
-        [&self.traces, &self.stats, &self.logs, &self.metrics, &self.proxied].map(|poster| Arc::clone(poster.queue()))
+    /// All queues, those of further endpoints last.
+    pub fn queues(&self) -> Vec<Arc<Queue>> {
+        let main = [&self.traces, &self.stats, &self.logs, &self.metrics, &self.proxied];
+        let all = main.into_iter().chain(self.further.iter().map(|further| &further.poster));
+        all.map(|poster| Arc::clone(poster.queue())).collect()
+    }
+
+    /// Those whose delivery someone may wait for.
+    pub fn awaited_queues(&self) -> Vec<Arc<Queue>> {
+        let mut queues = self.queues();
+        let unreliable = |queue: &Arc<Queue>| {
+            let mut further = self.further.iter().filter(|further| !further.plan.endpoint.is_reliable);
+            further.any(|further| Arc::ptr_eq(further.poster.queue(), queue))
+        };
+        queues.retain(|queue| !unreliable(queue));
+        queues
+    }
+
+    /// The books of further endpoints.
+    pub fn books(&self) -> Books {
+        self.further.iter().map(|further| (further.plan.name(), Arc::clone(&further.ledger))).collect()
     }
 
     /// From `until` on a full queue drops its oldest body instead of making its pipeline wait.
@@ -138,18 +211,26 @@ impl Deliver {
     pub fn finish(self, clock: &Clock, by: Instant) {
         let queues = self.queues();
         let for_disk = if self.keeper.is_some() { (clock.until(by) / 4).min(KEEPER_TIME) } else { Duration::ZERO };
+        let reliable = self.awaited_queues();
         let posted_by = by.checked_sub(for_disk).unwrap_or(by);
         for queue in &queues {
             queue.close(posted_by);
         }
-        for poster in [self.logs, self.traces, self.stats, self.metrics, self.proxied] {
+        let mut keepers: Vec<Keeper> = self.keeper.into_iter().collect();
+        let mut posters = vec![self.logs, self.traces, self.stats, self.metrics, self.proxied];
+        for Further { poster, keeper, .. } in self.further {
+            posters.push(poster);
+            keepers.extend(keeper);
+        }
+        for poster in posters {
             poster.finish(clock, posted_by);
         }
-        if let Some(keeper) = self.keeper {
+        for keeper in keepers {
             keeper.finish(by.max(clock.instant_in(KEEPER_TIME_MIN)));
         }
         for queue in queues {
-            queue.drop_rest(Reason::Shutdown);
+            let is_kept = reliable.iter().any(|kept| Arc::ptr_eq(kept, &queue));
+            queue.drop_rest(if is_kept { Reason::Shutdown } else { Reason::Unreliable });
         }
     }
 }

@@ -52,7 +52,7 @@ pub fn hands(
     key: &KeyHandle,
 ) -> Hands {
     let (traces, logs, metrics) = (pipelines.traces.inbox(), pipelines.logs.inbox(), pipelines.metrics.inbox());
-    let (queues, resting) = (deliver.queues(), deliver.queues());
+    let (queues, resting) = (deliver.awaited_queues(), deliver.queues());
     let (span_inbox, telemetry_inbox, invoked_inbox) = (traces.clone(), logs.clone(), logs.clone());
     let (span_ledger, budget) = (Arc::clone(ledger), budget.clone());
     let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));

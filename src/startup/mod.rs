@@ -12,9 +12,11 @@ mod control;
 mod deliver;
 mod description;
 mod dogstatsd;
+mod further;
 mod hands;
 mod health;
 mod lambda;
+mod memory;
 mod outside;
 mod parts;
 mod plan;
@@ -58,10 +60,10 @@ use crate::startup::deliver::Deliver;
 use crate::startup::dogstatsd::Dogstatsd;
 use crate::startup::hands::Asked;
 use crate::startup::lambda::LambdaSide;
+use crate::startup::memory::Memory;
 use crate::startup::parts::Pipelines;
 use crate::startup::parts::Servers;
 use crate::startup::parts::Stages;
-use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::startup::receiver::TraceAgent;
 use crate::startup::reload::Reload;
@@ -146,12 +148,13 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 
     // The way out, last station first.
     let ledger = Ledger::new();
-    let memory = Memory::of(config.max_memory.0);
-    if config.max_memory.0 < plan::MEMORY_MIN {
-        log::warn!("max_memory: {} is too little; using {}", config.max_memory.0, plan::MEMORY_MIN);
+    let endpoints = 1 + if args.out.is_some() { 0 } else { further::plans(config).len() };
+    let memory = Memory::of(config.max_memory.0).shared_by(endpoints);
+    if config.max_memory.0 < memory::MEMORY_MIN {
+        log::warn!("max_memory: {} is too little; using {}", config.max_memory.0, memory::MEMORY_MIN);
     }
     let ingest = Budget::new(memory.ingest);
-    let mut deliver = Deliver::start(args, config, place, &key, &ways, clock, &exits_tx)?;
+    let mut deliver = Deliver::start(args, config, memory, place, &key, &ways, clock, &exits_tx)?;
     let rates = RatesHandle::new(Random::from_system().bits());
     let hostname = plan::hostname(config, place);
     let stages = stages(config, place, memory, &hostname, &rates);
@@ -162,7 +165,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let ended_uncleanly = state.last_ended_uncleanly(place);
     match spooling::folder(config, args) {
         Some(folder) => {
-            deliver.keep_in(folder, spooling::limits(config, args), ended_uncleanly, &ledger, clock, &exits_tx)?;
+            deliver.keep_in(folder, spooling::limits(config, args, endpoints), ended_uncleanly, &ledger, clock, &exits_tx)?;
         }
         None if ended_uncleanly => log::info!("{ENDED_UNCLEANLY}"),
         None => (),
@@ -197,7 +200,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         Reload { args: args.clone(), env: env.clone(), origins, aws, place, ways, running: resolver, known, clock };
     let renewed = key.clone();
     let count_missed = dogstatsd.counts_missed(&ledger);
-    let asked = Asked { report: Box::new(reporter(&ledger, count_missed)), reload: Box::new(move || reload.run(&renewed)) };
+    let report = reporter(&ledger, deliver.books(), count_missed);
+    let asked = Asked { report: Box::new(report), reload: Box::new(move || reload.run(&renewed)) };
     let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked, &key);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
@@ -223,8 +227,9 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         deliver,
         state,
     };
+    let books = running.deliver.books();
     shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), &ledger, clock);
-    Ok(close_books(&ledger, &stop, place))
+    Ok(close_books(&ledger, &books, &stop, place))
 }
 
 /// The parts that a shutdown takes apart, in the order of the data.

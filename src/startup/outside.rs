@@ -19,6 +19,7 @@ use crate::secrets::Resolver;
 use crate::secrets::SourceError;
 use crate::secrets::Validity;
 use crate::secrets::backend;
+use crate::startup::further;
 use crate::startup::plan;
 use crate::startup::plan::Place;
 use crate::startup::proxies;
@@ -163,8 +164,9 @@ pub fn routes(config: &Config, resolver: &Resolver, ways: &Ways) -> Vec<String> 
     let mut endpoints = vec![
         ("traces", plan::intake(config.apm_dd_url.as_ref(), &format!("trace.agent.{site}"))),
         ("logs", plan::intake(config.logs_dd_url.as_ref(), &format!("http-intake.logs.{site}"))),
-        ("metrics", plan::intake(config.dd_url.as_ref(), &format!("api.{site}"))),
+        ("metrics", plan::metrics_intake(&plan::intake(config.dd_url.as_ref(), &format!("api.{site}")))),
     ];
+    endpoints.extend(further::plans(config).into_iter().map(|plan| (plan.share.signal, plan.base)));
     endpoints.extend(proxies::hosts(config));
     endpoints.extend(validate_at(config).map(|url| ("key validation", url)));
     endpoints.extend(resolver.addresses());

@@ -33,8 +33,8 @@ use crate::startup::deliver::Deliver;
 use crate::startup::deliver::flush_queues;
 use crate::startup::description;
 use crate::startup::dogstatsd;
+use crate::startup::memory::Memory;
 use crate::startup::plan;
-use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 use crate::startup::receiver::Doors;
 use crate::startup::receiver::TraceAgent;
@@ -149,7 +149,7 @@ impl Servers<'_> {
     /// The server for client libraries and telemetry. Without its port the agent goes on inside Lambda and ends elsewhere.
     #[inline(never)]
     pub fn communication(&self, deliver: &Deliver) -> Result<Option<tiny::Server>, StartError> {
-        let queues = deliver.queues();
+        let queues = deliver.awaited_queues();
         let on_flush = match (self.place, self.config.local_test) {
             (Place::Edge, _) => OnFlush::Wait(Box::new(move |by| flush_queues(&queues, FlushUntil::Settled, by))),
             (Place::Lambda, true) => OnFlush::EndInvocation,

@@ -35,7 +35,7 @@ use crate::process::traces::sampling;
 use crate::process::traces::sampling::By;
 use crate::process::traces::sampling::probabilistic;
 use crate::sources::http;
-use crate::sources::trace_http::TraceLimits;
+use crate::startup::memory::Memory;
 use crate::sys::host;
 use crate::sys::random::Random;
 use crate::sys::spares;
@@ -52,61 +52,6 @@ pub enum Place {
     Edge,
     /// A Lambda sandbox.
     Lambda,
-}
-
-/// How `max_memory` is shared out, in parts of 32: nine for requests and datagrams, so that of 32 MiB one request may take the 8 MiB that
-/// dd-trace for Node.js gathers, eight for what requests decode to, four for bodies that wait to leave, two for open buckets of statistics,
-/// four for contexts of metrics (some 5,600 with seven tags), and five for what is being worked on, which is one body a signal and its
-/// compressor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
-    /// Requests until they are encoded.
-    pub ingest: usize,
-    /// What they decode to.
-    pub decoded: usize,
-    /// Encoded bodies.
-    pub spool: usize,
-    /// One request.
-    pub request: usize,
-    /// One profile, which may be larger than other requests.
-    pub profile: usize,
-    /// One body before compression.
-    pub body: usize,
-    /// Open buckets of statistics.
-    pub stats: usize,
-    /// Contexts of metrics and their open buckets.
-    pub metrics: usize,
-}
-
-/// The largest request the reference agent takes.
-const REQUEST_BYTES_MAX: usize = 25 * 1024 * 1024;
-
-/// The largest profile it takes.
-const PROFILE_BYTES_MAX: usize = 50 * 1024 * 1024;
-
-/// With less, one log line of the longest kind would not fit beside what is being worked on.
-pub const MEMORY_MIN: usize = 8 * 1024 * 1024;
-
-impl Memory {
-    /// The shares of `max_memory`.
-    pub fn of(max_memory: usize) -> Memory {
-        let parts = |count: usize| max_memory.max(MEMORY_MIN) / 32 * count;
-        Memory {
-            ingest: parts(9),
-            decoded: parts(8),
-            spool: parts(4),
-            request: parts(9).min(REQUEST_BYTES_MAX),
-            profile: parts(9).min(PROFILE_BYTES_MAX),
-            body: parts(4).min(encode_logs::BODY_BYTES_MAX),
-            stats: parts(2),
-            metrics: parts(4),
-        }
-    }
-
-    /// As the trace agent needs it.
-    pub fn trace_limits(&self) -> TraceLimits {
-        TraceLimits { request_bytes_max: self.request, decoded_bytes_max: self.decoded }
-    }
 }
 
 /// Host name of data: configured, else the system's; none in Lambda.
@@ -402,6 +347,18 @@ pub fn intake(setting: Option<&BaseUrl>, site_host: &str) -> String {
     setting.cloned().unwrap_or_else(|| BaseUrl::of_host(site_host)).as_str().to_owned()
 }
 
+/// The same for metrics: a site's address for people stands for the one that takes them.
+pub fn metrics_intake(base: &str) -> String {
+    let known = |site: &str| {
+        let rest = ["datadoghq.com", "datadoghq.eu", "ddog-gov.com"].iter().find_map(|known| site.strip_suffix(known));
+        rest.is_some_and(|region| matches!(region.as_bytes(), [] | [b'a'..=b'z', b'a'..=b'z', b'0'..=b'9', b'.']))
+    };
+    match base.strip_prefix("https://app.") {
+        Some(site) if known(site) => format!("https://api.{site}"),
+        _ => base.to_owned(),
+    }
+}
+
 /// Pauses after failures.
 pub fn backoff(config: &Config) -> BackoffLimits {
     BackoffLimits { base: config.backoff_base, max: config.backoff_max.max(config.backoff_base) }
@@ -465,13 +422,18 @@ mod tests {
     use crate::config::RunArgs;
 
     #[test]
-    fn shares_leave_room_for_what_is_being_worked_on() {
-        for max_memory in [8 << 20, 24 << 20, 32 << 20, 512 << 20] {
-            let memory = Memory::of(max_memory);
-            let Memory { ingest, decoded, spool, stats, metrics, .. } = memory;
-            assert!(ingest + decoded + spool + stats + metrics <= max_memory / 32 * 27);
-            assert!(memory.request <= memory.profile && memory.profile <= memory.ingest && memory.body <= memory.spool);
-            assert!(crate::process::logs::MESSAGE_BYTES_MAX < memory.body);
+    fn a_sites_address_for_people_stands_for_the_one_that_takes_metrics() {
+        for (written, expected) in [
+            ("https://app.datadoghq.eu", "https://api.datadoghq.eu"),
+            ("https://app.us3.datadoghq.com", "https://api.us3.datadoghq.com"),
+            ("https://app.ddog-gov.com", "https://api.ddog-gov.com"),
+            ("https://app.example.com", "https://app.example.com"),
+            ("https://app.notdatadoghq.com", "https://app.notdatadoghq.com"),
+            ("https://app.usa.datadoghq.com", "https://app.usa.datadoghq.com"),
+            ("http://app.datadoghq.eu", "http://app.datadoghq.eu"),
+            ("https://vector:8080", "https://vector:8080"),
+        ] {
+            assert_eq!(metrics_intake(written), expected);
         }
     }
 

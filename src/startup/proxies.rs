@@ -10,8 +10,8 @@ use crate::sources::trace_proxy::Intakes;
 use crate::sources::trace_proxy::Passer;
 use crate::sources::trace_proxy::Product;
 use crate::sources::trace_proxy::Settings;
+use crate::startup::memory::Memory;
 use crate::startup::plan;
-use crate::startup::plan::Memory;
 use crate::startup::plan::Place;
 
 /// Where AWS Lambda runs, as telemetry calls it.

@@ -91,8 +91,8 @@ pub fn announce(loaded: &Loaded, env: &Env) {
     for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
         let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
         let address_with_more = value.contains('@') || value.contains('?');
-        // What the Agent's other settings hold is not known here; `DD_ADDITIONAL_ENDPOINTS` holds keys.
-        let shown = config::names_a_setting(name) && !secret && !address_with_more;
+        // What the Agent's other settings hold is not known here.
+        let shown = config::may_be_shown(name) && !secret && !address_with_more;
         log::debug!("{name}={}", if shown { masked(value) } else { "***".to_owned() });
     }
 }

@@ -10,7 +10,7 @@ use crate::spool::ages::Ages;
 use crate::spool::disk;
 use crate::spool::disk::Limits;
 use crate::spool::list::list;
-use crate::startup::plan::MEMORY_MIN;
+use crate::startup::memory::MEMORY_MIN;
 use crate::sys::clock::Clock;
 use crate::sys::ledger::Signal;
 use std::path::PathBuf;
@@ -26,12 +26,12 @@ pub fn folder(config: &Config, args: &RunArgs) -> Option<PathBuf> {
     (0 < config.storage_bytes_max.0).then_some(folder)
 }
 
-/// What may be in the spool. Its index is in memory: a 32nd of `max_memory`, which is 52,000 bodies by default.
-pub fn limits(config: &Config, args: &RunArgs) -> Limits {
+/// What each of `endpoints` may have in the spool. Its index is in memory: a 32nd of `max_memory`, which is 52,000 bodies by default.
+pub fn limits(config: &Config, args: &RunArgs, endpoints: usize) -> Limits {
     Limits {
-        bytes_max: config.storage_bytes_max.0 as u64,
+        bytes_max: (config.storage_bytes_max.0 / endpoints) as u64,
         disk_ratio: config.storage_disk_ratio.0,
-        entries_max: config.max_memory.0.max(MEMORY_MIN) / 32 / disk::ENTRY_BYTES,
+        entries_max: config.max_memory.0.max(MEMORY_MIN) / 32 / endpoints / disk::ENTRY_BYTES,
         ages: ages(config, args),
         fsync: match config.storage_fsync {
             Fsync::Never => disk::Fsync::Never,

@@ -78,13 +78,15 @@ pub enum Reason {
     NoKey,
     /// Nobody reads local output any more.
     OutputClosed,
+    /// A further endpoint for which nothing is kept did not take it at once.
+    Unreliable,
     /// A fault of the agent's own.
     Fault,
 }
 
 impl Reason {
     /// All reasons, in the order of the printed ledger.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 15] = [
         Reason::InboxFull,
         Reason::SpoolFull,
         Reason::SpoolDamaged,
@@ -98,6 +100,7 @@ impl Reason {
         Reason::Shutdown,
         Reason::NoKey,
         Reason::OutputClosed,
+        Reason::Unreliable,
         Reason::Fault,
     ];
 
@@ -117,13 +120,14 @@ impl Reason {
             Reason::Shutdown => "shutdown",
             Reason::NoKey => "no_key",
             Reason::OutputClosed => "output_closed",
+            Reason::Unreliable => "unreliable",
             Reason::Fault => "fault",
         }
     }
 
     /// Whether the record was lost without anybody having asked for it, which is what exit code 75 reports.
     pub fn is_loss(self) -> bool {
-        !matches!(self, Reason::Filtered | Reason::Sampled | Reason::Malformed | Reason::Refused)
+        !matches!(self, Reason::Filtered | Reason::Sampled | Reason::Malformed | Reason::Refused | Reason::Unreliable)
     }
 }
 
