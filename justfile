@@ -42,3 +42,12 @@ size: release
 # The release binary for this machine
 release:
     cargo build --release
+
+# Init scripts and packages, tried with the static program for this machine (needs root)
+packages:
+    tests/packaging/run "$(.ci/cross "$(uname -m)-unknown-linux-musl" build | tail -n 1)"
+
+# Lambda layers for x86_64 and arm64
+layer OUT="dist":
+    packaging/build x86_64-unknown-linux-musl "$(.ci/cross x86_64-unknown-linux-musl build | tail -n 1)" {{OUT}} layer
+    packaging/build aarch64-unknown-linux-musl "$(.ci/cross aarch64-unknown-linux-musl build | tail -n 1)" {{OUT}} layer
