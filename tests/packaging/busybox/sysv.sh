@@ -35,6 +35,7 @@ expect "and nothing is left" count_is 0 S99mote
 
 good_settings
 expect_code 0 "starts" $script start
+expect_code 0 "and is there when that returns" $script status
 within 20 "says in the system's log that it is ready" says 'mote.*ready: communication=' $log
 expect_code 0 "status while it runs" $script status
 mote=$(processes mote)
