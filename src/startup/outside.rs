@@ -89,7 +89,7 @@ pub fn ways(config: &Config) -> (Ways, Vec<String>) {
         match files::read_small(path, CERTIFICATES_BYTES_MAX) {
             Ok(pem) => further_roots.push((path.display().to_string(), pem)),
             Err(err) => {
-                complaints.push(format!("{}: {err}; certificates that are built in are used alone", path.display()));
+                complaints.push(format!("{}: {err}; it adds no certificate to those that are believed", path.display()));
             }
         }
     }
@@ -260,7 +260,8 @@ mod tests {
     #[test]
     fn a_file_of_certificates_that_cannot_be_read_is_told() {
         let (_, complaints) = ways(&config(&[("SSL_CERT_FILE", "/nowhere/certs")]));
-        let expected = "/nowhere/certs: No such file or directory (os error 2); certificates that are built in are used alone";
+        let expected =
+            "/nowhere/certs: No such file or directory (os error 2); it adds no certificate to those that are believed";
         assert_eq!(complaints, [expected]);
     }
 

@@ -245,7 +245,7 @@ impl Servers<'_> {
 
 /// A port that other machines reach is said to be one: whoever reaches it can send data under this agent's key.
 fn tell_if_open(what: &str, ip: IpAddr, setting: &str) {
-    if !ip.is_loopback() {
+    if !ip.to_canonical().is_loopback() {
         log::warn!("{what} listens on {ip} and takes data from other machines ({setting})");
     }
 }

@@ -175,7 +175,7 @@ enum Names {
 impl Names {
     /// At a door that listens at `address`, or on a path.
     fn at(address: Option<SocketAddr>) -> Names {
-        if address.is_some_and(|address| address.ip().is_loopback()) { Names::OfThisMachine } else { Names::Any }
+        if address.is_some_and(|address| address.ip().to_canonical().is_loopback()) { Names::OfThisMachine } else { Names::Any }
     }
 }
 

@@ -300,6 +300,19 @@ fn a_unix_socket_beside_a_port_on_loopback_takes_any_name_and_the_port_does_not(
 }
 
 #[test]
+fn loopback_is_loopback_however_it_is_written() {
+    for (address, expected) in [
+        ("127.0.0.2:1", Names::OfThisMachine),
+        ("[::1]:1", Names::OfThisMachine),
+        ("[::ffff:127.0.0.1]:1", Names::OfThisMachine),
+        ("[::ffff:192.168.1.5]:1", Names::Any),
+        ("0.0.0.0:1", Names::Any),
+    ] {
+        assert_eq!(Names::at(Some(address.parse().unwrap())), expected, "{address}");
+    }
+}
+
+#[test]
 fn a_port_that_other_machines_reach_may_have_any_name() {
     let setup = setup(Limits::default(), 200_000);
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();

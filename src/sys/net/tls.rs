@@ -7,6 +7,7 @@
 
 use crate::sys::clock::Clock;
 use crate::sys::net::provider::provider;
+use rustls::AlertDescription;
 use rustls::CertificateError;
 use rustls::ClientConfig;
 use rustls::DigitallySignedStruct;
@@ -93,7 +94,7 @@ impl Tls {
             match (good, bad) {
                 (_, 0) if 0 < good => log::debug!("{name}: {good} certificates"),
                 (0, _) => complaints
-                    .push(format!("{name}: no certificate in PEM form is in it; those that are built in are used alone")),
+                    .push(format!("{name}: no certificate in PEM form is in it, so it adds none to those that are believed")),
                 _ => complaints.push(format!("{name}: {bad} of {} certificates cannot be used", good + bad)),
             }
         }
@@ -213,6 +214,7 @@ fn judge_at(clock: Duration, released: Duration, verify: impl Fn(UnixTime) -> Re
 /// What to do about `err`, in words that name the setting.
 pub fn describe(err: &Error) -> String {
     let advice = match err {
+        Error::AlertReceived(AlertDescription::ProtocolVersion) => "; the server speaks no TLS that min_tls_version allows",
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => "; tls_cert_file names further ones to believe",
         Error::InvalidCertificate(CertificateError::ExpiredContext { .. } | CertificateError::NotValidYetContext { .. }) => {
             "; or is the clock of this machine wrong?"
@@ -284,6 +286,14 @@ mod tests {
     }
 
     #[test]
+    fn errors_name_what_may_be_done() {
+        let too_old = describe(&Error::AlertReceived(AlertDescription::ProtocolVersion));
+        assert!(too_old.ends_with("; the server speaks no TLS that min_tls_version allows"), "{too_old}");
+        let unknown = describe(&Error::InvalidCertificate(CertificateError::UnknownIssuer));
+        assert!(unknown.ends_with("; tls_cert_file names further ones to believe"), "{unknown}");
+    }
+
+    #[test]
     fn the_later_of_both_dates_of_the_release_counts() {
         assert_eq!([later(5, None), later(5, Some("7")), later(5, Some("3")), later(5, Some("x"))], [5, 7, 5, 5]);
     }
@@ -292,7 +302,7 @@ mod tests {
     fn what_is_no_certificate_is_complained_of() {
         let of =
             |pem: &[u8]| Tls::new(Settings { further_roots: vec![("f".to_owned(), pem.to_vec())], ..Settings::default() }).1;
-        let nothing = "f: no certificate in PEM form is in it; those that are built in are used alone";
+        let nothing = "f: no certificate in PEM form is in it, so it adds none to those that are believed";
         assert_eq!(
             [of(b""), of(b"garbage"), of(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")].concat(),
             [nothing; 3]
