@@ -261,7 +261,10 @@ impl Resolver {
                 }
                 KeyState::Absent => return when_absent(),
                 KeyState::Refused(_) => {
-                    log::error!("the API key was refused by the intake; data are held and the key is resolved again");
+                    log::error!(
+                        "the API key was refused by the intake: is it a key of this site, and not an application key? Data are held, \
+                         and the key is asked for again"
+                    );
                     handle.wait_asked(&state, REFUSED_EVERY.saturating_sub(now.saturating_sub(resolved_at)));
                 }
                 KeyState::Pending => (),

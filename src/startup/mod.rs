@@ -128,6 +128,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 
     // Step 1 and 2: logger and configuration.
     logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
+    hide_memory();
     let (loaded, origins) = outside::load(args, env, &aws, place, clock);
     reload::announce(&loaded, env);
     let config = &loaded.config;
@@ -304,12 +305,18 @@ fn place(args: &RunArgs, aws: &AwsEnv) -> Place {
     if args.events.is_none() && aws.runtime_api.is_some() { Place::Lambda } else { Place::Edge }
 }
 
-/// No core file and no look at the memory from outside, unless the user wants either.
+/// No look at the memory from outside, from before the first secret comes in: the start may wait for those who keep it.
+fn hide_memory() {
+    if let Err(err) = process::hide_memory() {
+        log::warn!("the memory cannot be hidden from other processes: {err}");
+    }
+}
+
+/// No core file either, unless the user wants both.
 fn guard_memory(config: &Config) {
-    if !config.core_dump
-        && let Err(err) = process::hide_memory()
-    {
-        log::warn!("core files are not ruled out: {err}");
+    let done = if config.core_dump { process::show_memory() } else { process::rule_out_core_files() };
+    if let Err(err) = done {
+        log::warn!("core_dump: {err}");
     }
 }
 
@@ -343,6 +350,7 @@ fn check(args: &RunArgs, env: &Env) -> Result<Exit, StartError> {
     let place = place(args, &aws);
     let _signals = signals::listen(&channel(1).0).map_err(StartError::System)?; // programs that it waits for end with it
     logger::start(Form::Text, log::LevelFilter::Warn);
+    hide_memory();
     let loaded = match args.key {
         true => outside::load(args, env, &aws, place, clock).0,
         false => config::load(args, env, place == Place::Lambda),

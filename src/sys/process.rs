@@ -67,9 +67,17 @@ fn kill_group(child: u32) {
     }
 }
 
-/// From now on no core file is written, and no other process of this user may read this one's memory: either would show the key.
+/// From now on no other process of this user may read this one's memory, which would show the key, and a crash leaves no core file.
 pub fn hide_memory() -> io::Result<()> {
-    system::set_dumpable_behavior(system::DumpableBehavior::NotDumpable)?;
-    system::setrlimit(system::Resource::Core, system::Rlimit { current: Some(0), maximum: Some(0) })?;
-    Ok(())
+    Ok(system::set_dumpable_behavior(system::DumpableBehavior::NotDumpable)?)
+}
+
+/// The user wants to look at it after all.
+pub fn show_memory() -> io::Result<()> {
+    Ok(system::set_dumpable_behavior(system::DumpableBehavior::Dumpable)?)
+}
+
+/// Rules core files out for good, also where the system pipes them to a program.
+pub fn rule_out_core_files() -> io::Result<()> {
+    Ok(system::setrlimit(system::Resource::Core, system::Rlimit { current: Some(0), maximum: Some(0) })?)
 }

@@ -9,7 +9,8 @@
 //! 10.0.0.7, 10.0.0.0/8     an address, a network; names are not looked up
 //! any of them with :port   only at that port
 //! ```
-//! This machine and link-local addresses, where clouds keep their metadata and credentials, are never reached through a proxy.
+//! This machine and link-local addresses, where clouds keep their metadata and credentials (AWS at fd00:ec2:: as well), are never reached
+//! through a proxy.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -86,12 +87,13 @@ impl Proxies {
     }
 }
 
-/// This machine, or a link-local address.
+/// This machine, a link-local address, or one of AWS's that serve as such.
 fn is_near(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_link_local(),
         Ok(IpAddr::V6(ip)) => {
-            ip.is_loopback() || ip.is_unicast_link_local() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
+            let of_aws = ip.segments()[..2] == [0xfd00, 0x0ec2];
+            ip.is_loopback() || ip.is_unicast_link_local() || of_aws || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
         }
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
@@ -202,9 +204,17 @@ mod tests {
 
     #[test]
     fn this_machine_and_metadata_are_never_behind_a_proxy() {
-        for host in
-            ["localhost", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "169.254.169.254", "fe80::1"]
-        {
+        for host in [
+            "localhost",
+            "a.localhost",
+            "127.0.0.1",
+            "127.9.9.9",
+            "::1",
+            "::ffff:127.0.0.1",
+            "169.254.169.254",
+            "fe80::1",
+            "fd00:ec2::23",
+        ] {
             check("x", host, 80, true);
         }
     }
