@@ -1,6 +1,7 @@
 //! `secret_backend_command`: however the agent ends, a program that it has asked and what that started end with it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![allow(clippy::disallowed_methods, reason = "the other side of a test is a program of its own")]
 
 mod support;
 
