@@ -268,11 +268,12 @@ fn no_output_at_any_level_holds_the_key() {
     let url = intake.url();
     let endpoints = format!(r#"{{"{url}": ["{KEY}"]}}"#);
     let also = ("DD_ADDITIONAL_ENDPOINTS", endpoints.as_str());
-    let env = with(&[("DD_API_KEY", KEY), ("DD_APM_DD_URL", &url), ("DD_SHUTDOWN_TIMEOUT", "5"), also]);
+    let mistaken = ("DD_PROXY_HTTPS", "http://user:pa55word%40proxy:3128");
+    let env = with(&[("DD_API_KEY", KEY), ("DD_APM_DD_URL", &url), ("DD_SHUTDOWN_TIMEOUT", "5"), also, mistaken]);
     let mut agent = Agent::start(&["--log-level", "trace"], &env);
     send(agent.ready().traces.unwrap(), "PUT", "/v0.4/traces", &[("Content-Type", "application/msgpack")], &v04_trace(1, 1));
     let finished = agent.stop_and_finish();
     assert_eq!(intake.next().header("dd-api-key"), Some(KEY));
     assert!(finished.says("DD_API_KEY=***") && finished.says("refused"), "{finished:?}");
-    assert!(!finished.says(KEY) && !finished.says(&KEY[20..]));
+    assert!(!finished.says(KEY) && !finished.says(&KEY[20..]) && !finished.says("pa55word"));
 }

@@ -207,11 +207,18 @@ pub struct Loaded {
 }
 
 /// The file as it was read. What a pipe holds comes out of it only once.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FileRead {
     path: Option<PathBuf>,
     tree: Option<Raw>,
     complaint: Option<String>,
+}
+
+/// Never what was in it.
+impl fmt::Debug for FileRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileRead({:?})", self.path)
+    }
 }
 
 impl FileRead {

@@ -17,13 +17,13 @@ use crate::sys::clock::Clock;
 use crate::sys::files;
 use crate::sys::logger;
 use crate::sys::net::Ways;
+use std::fmt;
 
 /// Settings that change at once.
 const LIVE: [&str; 7] =
     ["log_level", "log_format_json", "api_key", "api_key_file", "api_key_secret_arn", "api_key_ssm_arn", "kms_api_key"];
 
 /// All that the start was made from.
-#[derive(Debug)]
 pub struct Reload {
     /// Flags.
     pub args: RunArgs,
@@ -43,6 +43,13 @@ pub struct Reload {
     pub known: Vec<Effective>,
     /// For signatures.
     pub clock: Clock,
+}
+
+/// Never what it holds: the environment may have the key in it.
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reload")
+    }
 }
 
 impl Reload {
@@ -89,7 +96,7 @@ pub fn announce(loaded: &Loaded, env: &Env) {
         log::debug!("no setting is called {name}");
     }
     for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
-        let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD"].iter().any(|word| name.contains(word));
+        let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD", "PROXY_HTTP"].iter().any(|word| name.contains(word));
         let address_with_more = value.contains('@') || value.contains('?');
         // What the Agent's other settings hold is not known here.
         let shown = config::may_be_shown(name) && !secret && !address_with_more;
