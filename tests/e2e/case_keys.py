@@ -118,7 +118,8 @@ def key_faults(setup: Setup):
             agent.ready()
             _send(agent, [_trace(2)])
             intake.wait_posts(1)
-            _says(agent, "answered with status 307, which leads elsewhere and is not followed: is a captive portal")
+            told = "answered with status 307, which leads elsewhere and is not followed: is a captive portal"
+            wait_until(lambda: any(told in line for line in agent.all_lines()), GUARD_S, "a line about the redirect")
             agent.terminate().require_balanced()
         equal(elsewhere.seen, [], "requests that carried the key along a redirect")
     _changed(setup, arn)
@@ -227,6 +228,13 @@ def key_secrecy(setup: Setup):
     for words in (["check"], ["check", "--key"], ["--help"], ["version"], ["run", "--nonsense", API_KEY[:4]]):
         done = subprocess.run([setup.binary, *words], env=env | {"DD_API_KEY": API_KEY, "DD_KMS_API_KEY": API_KEY}, capture_output=True, timeout=120)
         search(" ".join(words), done.stdout + done.stderr)
+    for name in ("DD_API_KEY_FILE", "DD_API_KEY_SECRET_ARN", "DD_API_KEY_SSM_ARN", "DD_SITE", "DD_PROXY_HTTPS", "DD_SECRET_BACKEND_COMMAND"):
+        mistaken = {"DD_LOG_LEVEL": "trace", "DD_RUN_PATH": str(folder), name: API_KEY}
+        for words in (["run"], ["check", "--key"]):
+            done = subprocess.run([setup.binary, *words], env=mistaken, capture_output=True, timeout=120)
+            equal(done.returncode, 78, f"exit code of {words} with a key in {name}")
+            search(f"{words} with the key in {name}", done.stdout + done.stderr)
+            check(f"{name}: a key was given where".encode() in done.stdout + done.stderr, f"a key in {name} is not told")
     equal(found, [], "places where the key was found")
     hidden = _hidden_from_the_same_user(setup)
     return f"{searched} outputs, files and process files searched; no core file; {hidden}"
