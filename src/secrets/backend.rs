@@ -12,29 +12,23 @@ use crate::config::Secret;
 use crate::secrets::SourceError;
 use crate::secrets::aws::take_text;
 use crate::sys::clock::Clock;
-use crate::sys::inbox::Sender;
-use crate::sys::inbox::channel;
+use crate::sys::files;
 use crate::sys::process;
 use crate::sys::process::Group;
-use crate::sys::worker::Unfinished;
-use crate::sys::worker::Worker;
 use crate::sys::worker::pause;
-use crate::sys::worker::start_short;
 use serde_json::Value;
 use serde_json::json;
 use std::fs;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 use zeroize::Zeroizing;
@@ -59,8 +53,12 @@ pub struct Settings {
     pub remove_line_break: bool,
 }
 
-/// A program that has ended by itself is waited for that often.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How long a look at the program is rested after, at first and at most.
+const REST_MIN: Duration = Duration::from_millis(1);
+const REST_MAX: Duration = Duration::from_millis(20);
+
+/// Room for what programs usually write: memory that grows leaves pieces behind.
+const READ_BYTES: usize = 4 * 1024;
 
 /// How much of what a failed program said is told.
 const COMPLAINT_BYTES_MAX: usize = 1024;
@@ -71,7 +69,7 @@ pub fn resolve(handles: &[&str], settings: &Settings, clock: &Clock) -> Result<H
     let named = |text: String| SourceError::Permanent(format!("{}: {text}", command.display()));
     may_be_run(command, settings.allow_group_exec).map_err(named)?;
     let question = json!({ "version": "1.0", "secrets": handles }).to_string();
-    let output = run(command, settings, question, clock).map_err(named)?;
+    let output = run(command, settings, &question, clock).map_err(named)?;
     let answer = std::str::from_utf8(&output).ok().and_then(|text| serde_json::from_str::<Value>(text).ok());
     let mut answer = answer.ok_or_else(|| named("its output is not JSON".to_owned()))?;
     let mut found = Handles::new();
@@ -124,7 +122,7 @@ pub fn may_be_run(command: &Path, allow_group_exec: bool) -> Result<(), String> 
 }
 
 /// What the program writes to standard output.
-fn run(command: &Path, settings: &Settings, question: String, clock: &Clock) -> Result<Bytes, String> {
+fn run(command: &Path, settings: &Settings, question: &str, clock: &Clock) -> Result<Bytes, String> {
     let by = clock.instant_in(settings.timeout);
     let mut program = Command::new(command);
     program.args(&settings.arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -136,37 +134,43 @@ fn run(command: &Path, settings: &Settings, question: String, clock: &Clock) -> 
     result
 }
 
-fn converse(child: &mut Child, settings: &Settings, question: String, clock: &Clock, by: Instant) -> Result<Bytes, String> {
+/// All in this thread, since none of the pipes makes it wait: a program that does not read, one that says little on one output and much on
+/// the other, and one that leaves something running with its outputs hold nobody up.
+fn converse(child: &mut Child, settings: &Settings, question: &str, clock: &Clock, by: Instant) -> Result<Bytes, String> {
     let limit = settings.output_bytes_max;
-    let (exits, _nobody) = channel(4);
-    let (mut stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    // A program that does not read must not hold us up, nor one that says little on one output and much on the other.
-    let ask = move || {
-        let _ = stdin.take().map(|mut stdin| stdin.write_all(question.as_bytes())); // what it does not want to know is no error
-    };
-    let _asking = start_short("secrets-in", &exits, Box::new(ask)).map_err(broken)?;
-    let complaint = Reading::start("secrets-err", stderr.map(|pipe| Box::new(pipe) as Pipe), limit, &exits)?;
-    let output = Reading::start("secrets-out", stdout.map(|pipe| Box::new(pipe) as Pipe), limit, &exits)?;
-    let too_late = || format!("gave no answer within {}s and was killed", settings.timeout.as_secs_f64());
-    let output = output.finish(by).map_err(|_| too_late())?;
-    if limit < output.len() {
-        return Err(format!("wrote more than {limit} bytes and was killed"));
-    }
-    let complaint = complaint.finish(by).map_err(|_| too_late())?;
-    if limit < complaint.len() {
-        return Err(format!("wrote more than {limit} bytes to standard error and was killed"));
-    }
+    let mut asking = child.stdin.take();
+    asking.iter().try_for_each(files::make_impatient).map_err(broken)?;
+    let mut unasked = question.as_bytes();
+    let mut output = Reading::new(child.stdout.take())?;
+    let mut complaint = Reading::new(child.stderr.take())?;
+    let mut rest = REST_MIN;
     let status = loop {
-        match child.try_wait().map_err(broken)? {
-            Some(status) => break status,
-            None if clock.until(by).is_zero() => return Err(too_late()),
-            None => pause(LOOK_EVERY),
+        // Before its outputs are looked at: what it has written before its end is all there then.
+        let status = child.try_wait().map_err(broken)?;
+        match asking.as_mut().map(|pipe| pipe.write(unasked)) {
+            Some(Ok(count)) if count < unasked.len() => unasked = &unasked[count..],
+            Some(Err(err)) if err.kind() == io::ErrorKind::WouldBlock => (),
+            _ => asking = None, // that is the end of the question; what it does not want to know is no error
         }
+        if limit < output.read_on(limit) {
+            return Err(format!("wrote more than {limit} bytes and was killed"));
+        }
+        if limit < complaint.read_on(limit) {
+            return Err(format!("wrote more than {limit} bytes to standard error and was killed"));
+        }
+        if let Some(status) = status {
+            break status;
+        }
+        if clock.until(by).is_zero() {
+            return Err(format!("gave no answer within {}s and was killed", settings.timeout.as_secs_f64()));
+        }
+        pause(rest);
+        rest = (rest * 2).min(REST_MAX);
     };
-    let complaint = String::from_utf8_lossy(&complaint[..complaint.len().min(COMPLAINT_BYTES_MAX)]);
+    let complaint = String::from_utf8_lossy(&complaint.bytes[..complaint.bytes.len().min(COMPLAINT_BYTES_MAX)]).into_owned();
     if status.success() {
         log::debug!("secret_backend_command said: {}", complaint.trim());
-        return Ok(output);
+        return Ok(output.bytes);
     }
     Err(format!("failed ({status}): {}", complaint.trim()))
 }
@@ -175,30 +179,24 @@ fn broken(err: io::Error) -> String {
     format!("cannot be run: {err}")
 }
 
-type Pipe = Box<dyn Read + Send>;
-
-/// One of a program's outputs, read to its end or one byte past the limit.
-struct Reading {
-    worker: Worker<()>,
-    bytes: Arc<Mutex<Bytes>>,
+/// One of a program's outputs, as far as it has been read.
+struct Reading<P> {
+    pipe: Option<P>,
+    bytes: Bytes,
 }
 
-impl Reading {
-    fn start(name: &'static str, pipe: Option<Pipe>, limit: usize, exits: &Sender<&'static str>) -> Result<Reading, String> {
-        let bytes = Arc::<Mutex<Bytes>>::default();
-        let mut pipe = pipe.map(|pipe| pipe.take(limit as u64 + 1));
-        let place = Arc::clone(&bytes);
-        let read = move || {
-            let mut bytes = place.lock().unwrap_or_else(PoisonError::into_inner);
-            let _ = pipe.as_mut().map(|pipe| pipe.read_to_end(&mut bytes)); // what came before an error is judged as it is
-        };
-        let worker = start_short(name, exits, Box::new(read)).map_err(broken)?;
-        Ok(Reading { worker, bytes })
+impl<P: Read + AsFd> Reading<P> {
+    fn new(pipe: Option<P>) -> Result<Self, String> {
+        pipe.iter().try_for_each(files::make_impatient).map_err(broken)?;
+        Ok(Reading { pipe, bytes: Bytes::new(Vec::with_capacity(READ_BYTES)) })
     }
 
-    fn finish(self, by: Instant) -> Result<Bytes, Unfinished> {
-        self.worker.finish(by)?;
-        Ok(std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner)))
+    /// Reads what there is, and no more than one byte past the limit. How many bytes there are by now.
+    fn read_on(&mut self, limit: usize) -> usize {
+        if let Some(pipe) = &mut self.pipe {
+            let _ = pipe.take((limit.saturating_add(1) - self.bytes.len()) as u64).read_to_end(&mut self.bytes); // nothing more now, or ever
+        }
+        self.bytes.len()
     }
 }
 
@@ -269,6 +267,28 @@ mod tests {
         let fail = program("fail", "echo no such vault >&2; exit 3", 0o700);
         check(&settings(fail), Err("failed (exit status: 3): no such vault"));
         check(&settings(program("words", "echo hello", 0o700)), Err("its output is not JSON"));
+    }
+
+    #[test]
+    fn what_a_program_leaves_running_with_its_outputs_holds_nobody_up() {
+        let script = r#"sleep 600 & printf '{"a":{"value":"%s"}}' $!"#;
+        let settings = Settings { timeout: Duration::from_secs(20), ..settings(program("daemon", script, 0o700)) };
+        let found = resolve(&["a"], &settings, &Clock::new());
+        let pid = found.unwrap()[0].1.expose().to_owned();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success(), "it is left running");
+    }
+
+    #[test]
+    fn a_question_longer_than_a_pipe_holds_is_asked_and_one_that_nobody_reads_is_no_error() {
+        let handles: Vec<String> = (0..20_000).map(|number| format!("handle-{number}")).collect();
+        let mut handles: Vec<&str> = handles.iter().map(String::as_str).collect();
+        handles.push("a");
+        let count = program("count", r#"printf '{"a":{"value":"%s"}}' $(wc -c)"#, 0o700);
+        let err = resolve(&handles, &settings(count), &Clock::new()).unwrap_err().to_string();
+        assert!(err.ends_with("no value for handle `handle-0`"), "all of it was read: {err}");
+        let deaf = program("deaf", r#"exec 0<&-; echo '{}'"#, 0o700);
+        let err = resolve(&handles, &settings(deaf), &Clock::new()).unwrap_err().to_string();
+        assert!(err.ends_with("no value for handle `handle-0`"), "{err}");
     }
 
     #[test]

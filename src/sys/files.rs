@@ -4,6 +4,7 @@ use crate::sys::worker::pause;
 use rustix::fs::OFlags;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,6 +48,11 @@ fn read(path: &Path, bytes_max: usize, looks_max: u32) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {bytes_max} bytes")));
     }
     Ok(content)
+}
+
+/// Makes reads of a pipe, or writes into it, fail where they would have to wait.
+pub fn make_impatient(pipe: &impl AsFd) -> io::Result<()> {
+    Ok(rustix::fs::fcntl_setfl(pipe, OFlags::NONBLOCK)?)
 }
 
 /// Replaces `path` by `content` so that a reader, or a power cut, finds the old content or the new one and never a part: written
