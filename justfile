@@ -51,3 +51,7 @@ packages:
 layer OUT="dist":
     packaging/build x86_64-unknown-linux-musl "$(.ci/cross x86_64-unknown-linux-musl build | tail -n 1)" {{OUT}} layer
     packaging/build aarch64-unknown-linux-musl "$(.ci/cross aarch64-unknown-linux-musl build | tail -n 1)" {{OUT}} layer
+
+# A release: four static programs, packages, layers, checksums and SBOMs, tried, tested on ARM and built twice
+dist OUT="dist":
+    packaging/dist {{OUT}}
