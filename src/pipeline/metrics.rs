@@ -85,7 +85,7 @@ pub struct MetricsStage {
 }
 
 /// Buffers that are kept for sources: as many as are under way when both sides are busy, of the size that a source fills.
-const SPARES: spares::Limits = spares::Limits { items_max: 4, item_bytes_max: 128 * 1024 };
+const SPARES: spares::Limits = spares::Limits { items_max: 4, item_bytes_max: 128 * 1024, bytes_max: 512 * 1024 };
 
 /// Results of checks as JSON, without the bracket at the end.
 #[derive(Debug)]

@@ -203,9 +203,9 @@ fn sql_settings(config: &Config, refused: &mut Vec<String>) -> sql::Settings {
     }
 }
 
-/// As many as requests are usually worked on at the same time. Of 32 MiB this makes 3 MiB at most that payloads and bodies leave behind,
-/// for some seconds after they were busy.
-const SPARES_MAX: usize = 2;
+/// As many as requests of usual size wait for the pipeline at the same time under load. With their limits by bytes, of 32 MiB at most
+/// 3 MiB are what payloads and bodies leave behind, for some seconds after they were busy.
+const SPARES_MAX: usize = 16;
 
 /// The traces pipeline.
 pub fn traces(
@@ -233,7 +233,7 @@ pub fn traces(
         statistics: statistics(config, place, memory),
         sampling,
         rates,
-        spares: spares::Limits { items_max: SPARES_MAX, item_bytes_max: memory.body / 8 },
+        spares: spares::Limits { items_max: SPARES_MAX, item_bytes_max: memory.body / 8, bytes_max: memory.body / 4 },
     }
 }
 

@@ -8,11 +8,18 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
-/// A few things that somebody may want again, of a bounded size each.
+/// A few things that somebody may want again, of a bounded size each and in all.
 #[derive(Debug)]
 pub struct Spares<T> {
-    kept: Arc<Mutex<Vec<T>>>,
+    kept: Arc<Mutex<Kept<T>>>,
     limits: Limits,
+}
+
+/// What is kept, each with its bytes, and the sum of these.
+#[derive(Debug)]
+struct Kept<T> {
+    items: Vec<(T, usize)>,
+    bytes: usize,
 }
 
 /// How much is kept.
@@ -22,11 +29,13 @@ pub struct Limits {
     pub items_max: usize,
     /// Bytes of each; what has grown larger is not kept.
     pub item_bytes_max: usize,
+    /// Bytes of all together.
+    pub bytes_max: usize,
 }
 
 impl Limits {
     /// Keeps nothing.
-    pub const NONE: Limits = Limits { items_max: 0, item_bytes_max: 0 };
+    pub const NONE: Limits = Limits { items_max: 0, item_bytes_max: 0, bytes_max: 0 };
 }
 
 impl<T> Clone for Spares<T> {
@@ -38,29 +47,34 @@ impl<T> Clone for Spares<T> {
 impl<T> Spares<T> {
     /// Nothing kept.
     pub fn new(limits: Limits) -> Spares<T> {
-        Spares { kept: Arc::default(), limits }
+        Spares { kept: Arc::new(Mutex::new(Kept { items: Vec::new(), bytes: 0 })), limits }
     }
 
     /// One that was given back, if there is any.
     pub fn take(&self) -> Option<T> {
-        self.lock().pop()
+        let mut kept = self.lock();
+        let (item, bytes) = kept.items.pop()?;
+        kept.bytes -= bytes;
+        Some(item)
     }
 
     /// Keeps `item`, which holds so many bytes, unless there are enough or it is too large.
     pub fn give(&self, item: T, bytes: usize) {
+        let Limits { items_max, item_bytes_max, bytes_max } = self.limits;
         let mut kept = self.lock();
-        if kept.len() < self.limits.items_max && bytes <= self.limits.item_bytes_max {
-            kept.push(item);
+        if kept.items.len() < items_max && bytes <= item_bytes_max && kept.bytes + bytes <= bytes_max {
+            kept.bytes += bytes;
+            kept.items.push((item, bytes));
         }
     }
 
     /// Lets go of everything: nobody is in need of it now.
     pub fn clear(&self) {
-        let kept = std::mem::take(&mut *self.lock());
+        let kept = std::mem::replace(&mut *self.lock(), Kept { items: Vec::new(), bytes: 0 });
         drop(kept); // after the lock is open again
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<T>> {
+    fn lock(&self) -> MutexGuard<'_, Kept<T>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -71,7 +85,7 @@ mod tests {
 
     #[test]
     fn no_more_is_kept_than_the_limits_say() {
-        let spares = Spares::new(Limits { items_max: 2, item_bytes_max: 10 });
+        let spares = Spares::new(Limits { items_max: 2, item_bytes_max: 10, bytes_max: 100 });
         assert_eq!(spares.take(), None);
         for (item, bytes) in [("small", 1), ("large", 11), ("fitting", 10), ("one too many", 1)] {
             spares.give(item, bytes);
@@ -80,5 +94,16 @@ mod tests {
         spares.give("again", 1);
         spares.clear();
         assert_eq!(spares.take(), None);
+    }
+
+    #[test]
+    fn there_is_a_limit_for_all_together_and_what_is_taken_counts_no_more() {
+        let spares = Spares::new(Limits { items_max: 9, item_bytes_max: 10, bytes_max: 15 });
+        for _ in 0..3 {
+            for (item, bytes) in [("first", 9), ("too much", 7), ("the rest", 6), ("more", 1)] {
+                spares.give(item, bytes);
+            }
+            assert_eq!((spares.take(), spares.take(), spares.take()), (Some("the rest"), Some("first"), None));
+        }
     }
 }
