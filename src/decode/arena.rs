@@ -74,6 +74,15 @@ impl Memory {
         Ok(())
     }
 
+    /// Appends `items` in the same way.
+    fn extend<T: Copy>(&mut self, vector: &mut Vec<T>, items: &[T]) -> Result<(), DecodeError> {
+        while vector.capacity() - vector.len() < items.len() {
+            self.grow(vector)?;
+        }
+        vector.extend_from_slice(items);
+        Ok(())
+    }
+
     /// Doubles the vector, or takes what is left.
     #[cold]
     fn grow<T>(&mut self, vector: &mut Vec<T>) -> Result<(), DecodeError> {
@@ -82,7 +91,7 @@ impl Memory {
             return Err(DecodeError::Memory { allowance: self.allowance });
         }
         self.pay(places * size_of::<T>())?;
-        vector.reserve_exact(places);
+        vector.reserve_exact(vector.capacity() - vector.len() + places);
         Ok(())
     }
 
@@ -147,6 +156,11 @@ impl Arena {
         event_attribute: EventAttribute => event_attributes;
         /// Appends an element of an array attribute.
         array_value: AttributeValue => array_values;
+    }
+
+    /// Appends text attributes.
+    pub fn tags(&mut self, tags: &[Tag]) -> Result<(), DecodeError> {
+        self.memory.extend(&mut self.payload.tags, tags)
     }
 
     /// Who sent it, for formats that say so themselves.
@@ -336,6 +350,16 @@ mod tests {
         assert_eq!(taken, 100);
         assert_eq!(arena.make(b"6 more"), Err(DecodeError::Memory { allowance }));
         assert!(arena.payload().memory_bytes() <= allowance);
+    }
+
+    #[test]
+    fn several_at_once_are_paid_as_well() {
+        for allowance in (0..3000).step_by(7) {
+            let mut arena = Arena::new(TracerInfo::default().into(), allowance);
+            let taken = (0..).take_while(|_| arena.tags(&[Tag::default(); 7]).is_ok()).count();
+            assert_eq!(taken, allowance / size_of::<Tag>() / 7, "{allowance}");
+            assert!(arena.payload().memory_bytes() <= allowance);
+        }
     }
 
     #[test]

@@ -18,6 +18,21 @@ use std::ops::Range;
 /// How deep a value that is skipped may nest; honest ones end at 10.
 pub const DEPTH_MAX: u32 = 16;
 
+/// By the length of a text, the bits that none of its bytes has if all are ASCII.
+const HIGH_BITS: [[u8; 16]; 17] = {
+    let mut bits = [[0; 16]; 17];
+    let mut len = 0;
+    while len < bits.len() {
+        let mut at = 0;
+        while at < len {
+            bits[len][at] = 0x80;
+            at += 1;
+        }
+        len += 1;
+    }
+    bits
+};
+
 /// A place in msgpack input.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
@@ -95,6 +110,21 @@ impl<'a> Reader<'a> {
             marker => return Err(self.unfit("a string", marker)),
         };
         self.take(len)
+    }
+
+    /// Where a text of at most 16 ASCII characters lies, if one comes next and there are as many bytes behind its length. Nearly every
+    /// text is such a one, and is found to be by looking at one block of fixed size.
+    #[inline(always)]
+    pub fn short_ascii(&mut self) -> Option<Range<usize>> {
+        let [marker, text @ ..] = self.bytes.get(self.at..)?.first_chunk::<17>()?;
+        let len = usize::from(marker ^ 0xa0);
+        let high_bits = HIGH_BITS.get(len)?;
+        if u128::from_ne_bytes(*text) & u128::from_ne_bytes(*high_bits) != 0 {
+            return None;
+        }
+        let start = self.at + 1;
+        self.at = start + len;
+        Some(start..self.at)
     }
 
     /// The bytes of a text that is only compared, such as a map's key.
@@ -333,6 +363,31 @@ mod tests {
         check(Reader::float, &[0xff], Ok(-1.0));
         check(Reader::float, &[0x07], Ok(7.0));
         check(Reader::float, &[0xa1, b'7'], Err(DecodeError::Type { wanted: "a number", marker: 0xa1, at: 0 }));
+    }
+
+    #[test]
+    fn a_short_text_is_found_if_it_is_ascii_and_not_at_the_end() {
+        for len in 0..20 {
+            let mut bytes = [vec![0xa0 | len as u8], vec![b'a'; len], vec![0xff; 16]].concat();
+            let found = |bytes: &[u8]| {
+                let mut reader = Reader::new(bytes);
+                let found = reader.short_ascii();
+                assert_eq!(reader.at(), found.as_ref().map_or(0, |range| range.end));
+                found
+            };
+            assert_eq!(found(&bytes), (len <= 16).then_some(1..1 + len));
+            assert_eq!(found(&bytes[..17]), (len <= 16).then_some(1..1 + len));
+            assert_eq!(found(&bytes[..16.min(1 + len)]), None, "a block of 17 bytes is needed");
+            for at in 1..=len {
+                bytes[at] = 0x80;
+                assert_eq!(found(&bytes), None, "{at} of {len}");
+                bytes[at] = b'a';
+            }
+            for marker in (0..0xa0).chain(0xc0..=0xff) {
+                bytes[0] = marker;
+                assert_eq!(found(&bytes), None, "{marker:x}");
+            }
+        }
     }
 
     #[test]

@@ -84,8 +84,20 @@ impl Spans<'_, '_> {
         self.arena.span(span)
     }
 
-    #[inline]
     pub(super) fn text(&mut self) -> Result<Text, DecodeError> {
+        self.usual_text()
+    }
+
+    /// Inlined by force where texts are many.
+    #[inline(always)]
+    fn usual_text(&mut self) -> Result<Text, DecodeError> {
+        match self.reader.short_ascii() {
+            Some(range) => Ok(Text::of_request(range)),
+            None => self.any_text(),
+        }
+    }
+
+    fn any_text(&mut self) -> Result<Text, DecodeError> {
         let range = self.reader.str()?;
         self.arena.text(self.reader.input(), range)
     }
@@ -101,9 +113,16 @@ impl Spans<'_, '_> {
 
     pub(super) fn tags(&mut self) -> Result<Slice, DecodeError> {
         let start = self.arena.payload().tags.len();
-        for _ in 0..self.reader.map_len()? {
-            let tag = Tag { key: self.text()?, value: self.text()? };
-            self.arena.tag(tag)?;
+        let mut left = self.reader.map_len()? as usize;
+        while 0 < left {
+            // Several at once, since a vector asks before each whether it has to grow.
+            let mut block = [Tag::default(); 8];
+            let block = if left < block.len() { &mut block[..left] } else { &mut block };
+            for tag in &mut *block {
+                *tag = Tag { key: self.usual_text()?, value: self.usual_text()? };
+            }
+            left -= block.len();
+            self.arena.tags(block)?;
         }
         Ok(Slice::since(start, self.arena.payload().tags.len()))
     }
