@@ -1,6 +1,7 @@
 //! Writes protobuf fields, or only counts their bytes: a message's length stands before it, so each is counted, then written,
 //! by the same code. The small functions are inlined by force, because a build for size otherwise calls each of them several
-//! times a tag, and then counting costs as much as writing.
+//! times a tag, and then counting costs as much as writing. What has been counted is written into a [`Place`] of that size, since a
+//! vector asks before each byte whether it has to grow: a seventh of the time that a span took.
 //!
 //! ```text
 //! field    key, then value          key     varint of number << 3 | type
@@ -17,7 +18,7 @@ const BYTES: u64 = 2;
 
 /// What takes the bytes: a buffer, or a counter that never asks for them.
 pub trait Sink {
-    /// `len` bytes, which are those that `bytes` gives.
+    /// `len` bytes, with which what `bytes` gives begins. More may follow there, so that a short text can be copied as a whole block.
     fn raw<'a>(&mut self, len: usize, bytes: impl FnOnce() -> &'a [u8]);
 
     /// A number without its key.
@@ -35,6 +36,19 @@ pub trait Sink {
     fn bytes<'a>(&mut self, number: u64, len: usize, bytes: impl FnOnce() -> &'a [u8]) {
         self.header(number, len as u64);
         self.raw(len, bytes);
+    }
+
+    /// A map's entry of two texts, with a number below 16.
+    #[inline(always)]
+    fn entry<'a>(
+        &mut self,
+        number: u64,
+        (key_len, key): (usize, impl FnOnce() -> &'a [u8]),
+        (value_len, value): (usize, impl FnOnce() -> &'a [u8]),
+    ) {
+        self.header(number, field_len(key_len as u64) + field_len(value_len as u64));
+        self.bytes(1, key_len, key);
+        self.bytes(2, value_len, value);
     }
 
     /// A text that is left out when it is empty.
@@ -80,9 +94,7 @@ pub trait Sink {
 impl Sink for Vec<u8> {
     #[inline(always)]
     fn raw<'a>(&mut self, len: usize, bytes: impl FnOnce() -> &'a [u8]) {
-        let bytes = bytes();
-        debug_assert_eq!(bytes.len(), len);
-        self.extend_from_slice(bytes);
+        self.extend_from_slice(&bytes()[..len]);
     }
 
     #[inline(always)]
@@ -106,6 +118,152 @@ fn long_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// Room for so many bytes as have been counted, in a buffer that has [`Place::SLACK`] more. Only what is written for each tag is
+/// inlined; all else is small as calls, and rare.
+#[derive(Debug)]
+pub struct Place<'p> {
+    rest: &'p mut [u8],
+}
+
+impl<'p> Place<'p> {
+    /// Bytes behind the last one that are written to, and mean nothing.
+    pub const SLACK: usize = 16;
+
+    /// All of `bytes` but the slack.
+    pub fn new(bytes: &'p mut [u8]) -> Place<'p> {
+        Place { rest: bytes }
+    }
+
+    /// Whether as much has been written as was counted.
+    pub fn is_full(&self) -> bool {
+        self.rest.len() == Place::SLACK
+    }
+
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        let Some((place, rest)) = std::mem::take(&mut self.rest).split_first_chunk_mut() else { not_counted() };
+        *place = bytes;
+        self.rest = rest;
+    }
+
+    /// The first `len` of `bytes`. Of a short text sixteen bytes at once; the next ones written take back what is too much.
+    #[inline(always)]
+    fn put_text(&mut self, bytes: &[u8], len: usize) {
+        match bytes.first_chunk() {
+            Some(block) if len <= Place::SLACK => self.put_start(block, len),
+            _ => self.put_long(bytes, len),
+        }
+    }
+
+    #[inline(always)]
+    fn put_start(&mut self, block: &[u8; Place::SLACK], len: usize) {
+        let rest = std::mem::take(&mut self.rest);
+        let Some(place) = rest.first_chunk_mut() else { not_counted() };
+        *place = *block;
+        let Some(rest) = rest.get_mut(len..) else { not_counted() };
+        self.rest = rest;
+    }
+
+    #[inline(never)]
+    fn put_long(&mut self, bytes: &[u8], len: usize) {
+        let place = std::mem::take(&mut self.rest).split_at_mut_checked(len);
+        let (Some((place, rest)), Some(bytes)) = (place, bytes.get(..len)) else { not_counted() };
+        place.copy_from_slice(bytes);
+        self.rest = rest;
+    }
+
+    /// A field's key, and a number, be it the field's value or a length.
+    #[inline(never)]
+    fn put_number(&mut self, key: u64, value: u64) {
+        if key < 0x80 && value < 0x80 {
+            self.put([key as u8, value as u8]);
+        } else {
+            self.varint(key);
+            self.varint(value);
+        }
+    }
+
+    #[inline(never)]
+    fn put_field(&mut self, key: u64, bytes: &[u8], len: usize) {
+        self.put_number(key, len as u64);
+        self.put_text(bytes, len);
+    }
+
+    #[inline(never)]
+    fn put_fixed64(&mut self, key: u64, bits: u64) {
+        self.varint(key);
+        self.put(bits.to_le_bytes());
+    }
+}
+
+#[cold]
+fn not_counted() -> ! {
+    panic!("what is written was counted by the same code");
+}
+
+impl Sink for Place<'_> {
+    #[inline(always)]
+    fn raw<'a>(&mut self, len: usize, bytes: impl FnOnce() -> &'a [u8]) {
+        self.put_long(bytes(), len);
+    }
+
+    fn raw_eight(&mut self, bytes: &[u8; 8]) {
+        self.put(*bytes);
+    }
+
+    #[inline(always)]
+    fn varint(&mut self, mut value: u64) {
+        while 0x80 <= value {
+            self.put([value as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.put([value as u8]);
+    }
+
+    #[inline(always)]
+    fn header(&mut self, number: u64, len: u64) {
+        self.put_number(number << 3 | BYTES, len);
+    }
+
+    #[inline(always)]
+    fn bytes<'a>(&mut self, number: u64, len: usize, bytes: impl FnOnce() -> &'a [u8]) {
+        self.put_field(number << 3 | BYTES, bytes(), len);
+    }
+
+    #[inline(always)]
+    fn uint(&mut self, number: u64, value: u64) {
+        if value != 0 {
+            self.put_number(number << 3 | VARINT, value);
+        }
+    }
+
+    #[inline(always)]
+    fn fixed64(&mut self, number: u64, bits: u64) {
+        self.put_fixed64(number << 3 | FIXED64, bits);
+    }
+
+    #[inline(always)]
+    fn entry<'a>(
+        &mut self,
+        number: u64,
+        (key_len, key): (usize, impl FnOnce() -> &'a [u8]),
+        (value_len, value): (usize, impl FnOnce() -> &'a [u8]),
+    ) {
+        const SHORT_MAX: usize = 0x7f;
+        let (len, key_header, value_header) = (4 + key_len + value_len, 1 << 3 | BYTES as u8, 2 << 3 | BYTES as u8);
+        if len <= SHORT_MAX {
+            self.put([(number << 3 | BYTES) as u8, len as u8, key_header, key_len as u8]);
+            self.put_text(key(), key_len);
+            self.put([value_header, value_len as u8]);
+        } else {
+            self.header(number, field_len(key_len as u64) + field_len(value_len as u64));
+            self.bytes(1, key_len, key);
+            self.header(2, value_len as u64);
+        }
+        self.put_text(value(), value_len);
+    }
 }
 
 /// Counts what would be written.

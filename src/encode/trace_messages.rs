@@ -18,6 +18,7 @@ use crate::encode::protobuf::Sink;
 use crate::encode::protobuf::field_len;
 use crate::model::trace::AttributeValue;
 use crate::model::trace::Chunk;
+use crate::model::trace::MetaStruct;
 use crate::model::trace::Metric;
 use crate::model::trace::Slice;
 use crate::model::trace::Span;
@@ -63,14 +64,16 @@ pub fn span_fields(out: &mut impl Sink, payload: &TracePayload, span: &Span) {
     tags(out, payload, 10, span.meta);
     tags(out, payload, 10, payload.span_tags);
     for Metric { key, value } in payload.metrics[span.metrics.range()].iter().filter(|metric| !metric.key.is_empty()) {
-        metric(out, key.len(), || payload.texts.bytes(*key), *value);
+        metric(out, key.len(), || payload.texts.from(*key), *value);
     }
     if span.top_level {
         metric(out, "_top_level".len(), || b"_top_level", 1.0);
     }
     text(out, payload, 12, span.kind);
-    for meta_struct in &payload.structs[span.meta_struct.range()] {
-        entry(out, payload, 13, meta_struct.key, meta_struct.value);
+    for MetaStruct { key, value } in &payload.structs[span.meta_struct.range()] {
+        out.header(13, field_len(key.len() as u64) + field_len(value.len() as u64));
+        out.bytes(1, key.len(), || payload.texts.from(*key));
+        out.bytes(2, value.len(), || payload.texts.from(*value));
     }
     for link in &payload.links[span.links.range()] {
         message(out, 14, |out| link_fields(out, payload, link), |out| link_fields(out, payload, link));
@@ -96,7 +99,7 @@ fn event_fields(out: &mut impl Sink, payload: &TracePayload, event: &SpanEvent) 
         let mut value = Counter::default();
         value_fields(&mut value, payload, attribute.value);
         out.header(3, field_len(attribute.key.len() as u64) + field_len(value.bytes));
-        out.bytes(1, attribute.key.len(), || payload.texts.bytes(attribute.key));
+        out.bytes(1, attribute.key.len(), || payload.texts.from(attribute.key));
         out.header(2, value.bytes);
         value_fields(out, payload, attribute.value);
     }
@@ -147,7 +150,7 @@ fn message<S: Sink>(out: &mut S, number: u64, count: impl FnOnce(&mut Counter), 
 
 fn text(out: &mut impl Sink, payload: &TracePayload, number: u64, text: Text) {
     if !text.is_empty() {
-        out.bytes(number, text.len(), || payload.texts.bytes(text));
+        out.bytes(number, text.len(), || payload.texts.from(text));
     }
 }
 
@@ -159,12 +162,9 @@ fn tags(out: &mut impl Sink, payload: &TracePayload, number: u64, tags: Slice) {
 
 #[inline(always)]
 fn entry(out: &mut impl Sink, payload: &TracePayload, number: u64, key: Text, value: Text) {
-    out.header(number, field_len(key.len() as u64) + field_len(value.len() as u64));
-    out.bytes(1, key.len(), || payload.texts.bytes(key));
-    out.bytes(2, value.len(), || payload.texts.bytes(value));
+    out.entry(number, (key.len(), || payload.texts.from(key)), (value.len(), || payload.texts.from(value)));
 }
 
-#[inline(always)]
 fn metric<'a>(out: &mut impl Sink, key_len: usize, key: impl FnOnce() -> &'a [u8], value: f64) {
     out.header(11, field_len(key_len as u64) + 9);
     out.bytes(1, key_len, key);

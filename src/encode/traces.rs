@@ -11,8 +11,10 @@
 
 use crate::encode::compress::Gzip;
 use crate::encode::protobuf::Counter;
+use crate::encode::protobuf::Place;
 use crate::encode::protobuf::Sink;
 use crate::encode::protobuf::field_len;
+use crate::encode::protobuf::varint_len;
 use crate::encode::trace_messages::chunk_fields;
 use crate::encode::trace_messages::span_fields;
 use crate::encode::trace_messages::tracer_fields;
@@ -23,7 +25,7 @@ use std::ops::Range;
 /// What a body holds at most before compression, unless it is a single chunk.
 pub const BODY_BYTES_MAX: u64 = 3_200_000;
 
-/// Encoded spans are handed to the compressor in pieces of about this size.
+/// Encoded spans are handed to the compressor in pieces of at most this size, unless one span is larger.
 const PIECE_BYTES: usize = 32 << 10;
 
 /// What every body says of the agent.
@@ -47,7 +49,9 @@ pub struct Agent {
 #[derive(Debug)]
 pub struct TraceBody {
     gzip: Gzip,
+    /// What has not been handed to the compressor, and room.
     buffer: Vec<u8>,
+    filled: usize,
     trailer: Vec<u8>,
     bytes_max: u64,
     spans: u64,
@@ -79,14 +83,17 @@ pub struct EncodedBody {
 impl TraceBody {
     /// A body without spans.
     pub fn new(agent: &Agent, bytes_max: u64, gzip_level: u32) -> TraceBody {
-        let (mut buffer, mut trailer) = (Vec::with_capacity(PIECE_BYTES), Vec::new());
-        buffer.string(1, &agent.hostname);
-        buffer.string(2, &agent.env);
+        let (mut head, mut trailer) = (Vec::new(), Vec::new());
+        head.string(1, &agent.hostname);
+        head.string(2, &agent.env);
         trailer.string(7, &agent.version);
         trailer.double(8, agent.target_tps);
         trailer.double(9, agent.error_tps);
         trailer.uint(10, u64::from(agent.rare_sampler));
-        TraceBody { gzip: Gzip::new(gzip_level), buffer, trailer, bytes_max, spans: 0, languages: Vec::new() }
+        let mut gzip = Gzip::new(gzip_level);
+        gzip.write(&head);
+        let buffer = vec![0; PIECE_BYTES];
+        TraceBody { gzip, buffer, filled: 0, trailer, bytes_max, spans: 0, languages: Vec::new() }
     }
 
     /// How many spans it holds so far.
@@ -96,7 +103,7 @@ impl TraceBody {
 
     /// How many bytes it has before compression.
     pub fn uncompressed_len(&self) -> u64 {
-        self.gzip.uncompressed_len() + (self.buffer.len() + self.trailer.len()) as u64
+        self.gzip.uncompressed_len() + (self.filled + self.trailer.len()) as u64
     }
 
     /// Takes as many of the writer's chunks as there is room for.
@@ -116,14 +123,11 @@ impl TraceBody {
     }
 
     fn write(&mut self, writer: &PayloadWriter, part: &Part) {
-        writer.write_head(part, &mut self.buffer);
+        self.put(writer.head_len(part), |place| writer.write_head(part, place));
         for chunk in part.chunks.clone() {
-            writer.write_chunk_head(chunk, &mut self.buffer);
+            self.put(writer.chunk_head_len(chunk), |place| writer.write_chunk_head(chunk, place));
             for span in writer.payload.chunks[chunk].spans.range() {
-                writer.write_span(span, &mut self.buffer);
-                if PIECE_BYTES <= self.buffer.len() {
-                    self.flush();
-                }
+                self.put(writer.span_len(span), |place| writer.write_span(span, place));
             }
         }
         self.spans += part.spans;
@@ -133,15 +137,30 @@ impl TraceBody {
         }
     }
 
+    /// Lets `write` fill a place of `len` bytes.
+    fn put(&mut self, len: u64, write: impl FnOnce(&mut Place)) {
+        let (len, needed) = (len as usize, len as usize + Place::SLACK);
+        if self.buffer.len() < self.filled + needed {
+            self.flush();
+        }
+        if self.buffer.len() < needed {
+            self.buffer = vec![0; needed];
+        }
+        let mut place = Place::new(&mut self.buffer[self.filled..][..needed]);
+        write(&mut place);
+        debug_assert!(place.is_full(), "as much is written as was counted");
+        self.filled += len;
+    }
+
     fn flush(&mut self) {
-        self.gzip.write(&self.buffer);
-        self.buffer.clear();
+        self.gzip.write(&self.buffer[..self.filled]);
+        self.filled = 0;
     }
 
     /// Closes the body.
     pub fn finish(mut self) -> EncodedBody {
-        self.buffer.append(&mut self.trailer);
         self.flush();
+        self.gzip.write(&self.trailer);
         let uncompressed_len = self.gzip.uncompressed_len();
         EncodedBody { bytes: self.gzip.finish(), uncompressed_len, spans: self.spans, languages: self.languages }
     }
@@ -241,21 +260,34 @@ impl<'p> PayloadWriter<'p> {
         }
     }
 
+    fn head_len(&self, part: &Part) -> u64 {
+        1 + varint_len(part.len) + self.tracer_len
+    }
+
     /// What comes before the chunks of `part`.
-    pub fn write_head(&self, part: &Part, out: &mut Vec<u8>) {
+    fn write_head(&self, part: &Part, out: &mut Place) {
         out.header(5, part.len);
         tracer_fields(out, self.payload);
     }
 
+    fn chunk_head_len(&self, chunk: usize) -> u64 {
+        let mut counter = Counter::default();
+        chunk_fields(&mut counter, self.payload, &self.payload.chunks[chunk]);
+        1 + varint_len(self.chunk_lens[chunk]) + counter.bytes
+    }
+
     /// What comes before the spans of a chunk.
-    pub fn write_chunk_head(&self, chunk: usize, out: &mut Vec<u8>) {
+    fn write_chunk_head(&self, chunk: usize, out: &mut Place) {
         out.header(6, self.chunk_lens[chunk]);
         chunk_fields(out, self.payload, &self.payload.chunks[chunk]);
     }
 
+    fn span_len(&self, span: usize) -> u64 {
+        field_len(u64::from(self.span_lens[span]))
+    }
+
     /// A span of it.
-    pub fn write_span(&self, span: usize, out: &mut Vec<u8>) {
-        out.reserve(self.span_lens[span] as usize + 6);
+    fn write_span(&self, span: usize, out: &mut Place) {
         out.header(3, u64::from(self.span_lens[span]));
         span_fields(out, self.payload, &self.payload.spans[span]);
     }

@@ -163,9 +163,27 @@ impl Texts {
 
     /// The bytes of a text or blob.
     pub fn bytes(&self, text: Text) -> &[u8] {
+        self.bytes_inline(text)
+    }
+
+    /// The same for loops over all tags, where a call would take longer than what it does.
+    #[inline(always)]
+    pub fn bytes_inline(&self, text: Text) -> &[u8] {
+        match self.from(text).get(..text.len()) {
+            Some(bytes) => bytes,
+            None => elsewhere(),
+        }
+    }
+
+    /// The bytes of a text or blob, and whatever else lies behind it: enough to copy a short one as a block.
+    #[inline(always)]
+    pub fn from(&self, text: Text) -> &[u8] {
         let (buffer, start) =
             if text.start & MADE == 0 { (&self.request, text.start) } else { (&self.made, text.start & !MADE) };
-        &buffer[start as usize..][..text.len as usize]
+        match buffer.get(start as usize..) {
+            Some(bytes) => bytes,
+            None => elsewhere(),
+        }
     }
 
     /// The bytes of a text while a decoder still holds the request, see [`Texts::borrow_from`].
@@ -193,6 +211,11 @@ impl Texts {
     pub fn capacity(&self) -> usize {
         self.request.capacity() + self.made.capacity()
     }
+}
+
+#[cold]
+fn elsewhere() -> ! {
+    panic!("a text is asked for where it lies");
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::model::trace::Slice;
 use crate::model::trace::Span;
 use crate::model::trace::Text;
 use crate::model::trace::TracePayload;
+use crate::process::stats::groups::is_same;
 
 /// The names that have a meaning of their own.
 const NAMES: [&str; 12] = [
@@ -164,7 +165,7 @@ impl Attributes {
     fn read_numbers(&mut self, payload: &TracePayload, metrics: Slice) {
         self.numbers_found = 0;
         for metric in &payload.metrics[metrics.range()] {
-            match self.number(payload.texts.bytes(metric.key)) {
+            match self.number(payload.texts.bytes_inline(metric.key)) {
                 Some(number) if number < PEERS => {
                     self.numbers[number] = metric.value;
                     self.numbers_found |= 1 << number;
@@ -177,7 +178,7 @@ impl Attributes {
     fn read_texts(&mut self, payload: &TracePayload, meta: Slice) {
         self.found = Numbers::default();
         for tag in &payload.tags[meta.range()] {
-            if let Some(number) = self.number(payload.texts.bytes(tag.key)) {
+            if let Some(number) = self.number(payload.texts.bytes_inline(tag.key)) {
                 self.texts[number] = tag.value;
                 self.found.insert(number);
             }
@@ -202,7 +203,7 @@ impl Attributes {
     fn compare(&self, mut slot: usize, name: &[u8]) -> Option<usize> {
         loop {
             let number = usize::from(self.slots[slot]).checked_sub(1)?;
-            if self.names[number].as_bytes() == name {
+            if is_same(self.names[number].as_bytes(), name) {
                 return Some(number);
             }
             slot = (slot + 1) % SLOTS;
@@ -248,7 +249,7 @@ impl Attributes {
     pub fn http_status(&self, payload: &TracePayload) -> u32 {
         match self.metric(HTTP_STATUS) {
             Some(code) => code as u32,
-            None => payload.texts.str(self.text(HTTP_STATUS)).parse().unwrap_or(0),
+            None => digits(payload.texts.bytes(self.text(HTTP_STATUS))),
         }
     }
 
@@ -293,6 +294,12 @@ impl Attributes {
         std::iter::from_fn(move || left.take_first().map(|number| (number, self.texts[number])))
             .filter(|(_, value)| !value.is_empty())
     }
+}
+
+/// A number; 0 if it is none. Normalisation has let nothing pass but three digits and zeros before them.
+fn digits(text: &[u8]) -> u32 {
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
+    text.iter().try_fold(0_u32, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?)).unwrap_or(0)
 }
 
 /// Where the search for a name begins.

@@ -104,7 +104,7 @@ impl Groups {
         let mut slot = hash as usize & mask;
         while let Some(position) = self.slots[slot].checked_sub(1) {
             let group = &self.groups[position as usize];
-            if group.hash == hash && *group.key == *key {
+            if group.hash == hash && is_same(&group.key, key) {
                 break;
             }
             slot = (slot + 1) & mask;
@@ -146,6 +146,12 @@ impl Group {
         sketch::insert(sketch, hit.duration, growth);
         (sketch.bins.capacity() - before) * size_of::<Bin>()
     }
+}
+
+/// Whether both have the same bytes, eight at a time: a C library may compare one byte after the other.
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((ones, one_rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    one.len() == other.len() && ones.iter().zip(others).all(|(one, other)| one == other) && one_rest == other_rest
 }
 
 /// A hash of `bytes`: each eight of them multiplied into 128 bits, whose halves are laid over each other.
@@ -193,6 +199,19 @@ mod tests {
         assert_eq!(groups.len(), map.len());
         for group in groups {
             assert_eq!(Some(&group.hits), map.get(&group.key[..]));
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_anywhere_are_not_the_same() {
+        for len in 0..40 {
+            let key: Vec<u8> = (0..len).collect();
+            assert!(is_same(&key, &key.clone()) && !is_same(&key, &[&key[..], b"x"].concat()));
+            for at in 0..key.len() {
+                let mut other = key.clone();
+                other[at] ^= 1;
+                assert!(!is_same(&key, &other), "{at} of {len}");
+            }
         }
     }
 

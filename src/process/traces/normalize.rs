@@ -10,6 +10,7 @@
 //! ```
 //! Source: reference agent 7.80, pkg/trace/agent/normalizer.go.
 
+use crate::model::trace::Tag;
 use crate::model::trace::Text;
 use crate::model::trace::Texts;
 use crate::model::trace::TracePayload;
@@ -66,8 +67,11 @@ impl Normalizer {
         (span.start, span.duration) = times(span.start, span.duration, self.now_unix_nanos);
         span.kind = texts.cut(span.kind, NAME_BYTES_MAX);
         let span = *span;
-        for tag in span.meta.range() {
-            self.tag(payload, tag);
+        for tag in &mut payload.tags[span.meta.range()] {
+            // The lengths first: hardly any tag gets further.
+            if matches!(tag.key.len(), 3 | 12 | 16) {
+                self.tag(&mut payload.texts, tag);
+            }
         }
         for link in span.links.range() {
             for tag in payload.links[link].attributes.range() {
@@ -105,13 +109,7 @@ impl Normalizer {
         self.rewriter.rewrite(texts, value, Rule::TagValue, |value| normal_tag(value, TagPart::Value))
     }
 
-    fn tag(&mut self, payload: &mut TracePayload, index: usize) {
-        let TracePayload { texts, tags, .. } = payload;
-        let tag = &mut tags[index];
-        // The lengths first: hardly any tag gets further.
-        if !matches!(tag.key.len(), 3 | 12 | 16) {
-            return;
-        }
+    fn tag(&mut self, texts: &mut Texts, tag: &mut Tag) {
         match texts.bytes(tag.key) {
             b"env" => tag.value = self.tag_value(texts, tag.value),
             b"peer.service" | b"_dd.base_service" => {
@@ -157,7 +155,6 @@ mod tests {
     use crate::model::trace::Slice;
     use crate::model::trace::Span;
     use crate::model::trace::SpanLink;
-    use crate::model::trace::Tag;
     use serde_json::Value;
 
     const NOW: i64 = 1_800_000_000_000_000_000;

@@ -165,15 +165,14 @@ impl<'o> Obfuscator<'o> {
 
     fn hide_cards(&mut self, payload: &mut TracePayload, span: usize) {
         let cards = &self.settings.cards;
-        for index in payload.spans[span].meta.range() {
-            let TracePayload { texts, tags, .. } = payload;
-            let Tag { key, value } = tags[index];
+        let TracePayload { spans, texts, tags, .. } = &mut *payload;
+        for tag in &mut tags[spans[span].meta.range()] {
             // The length first: it lies at hand, and hardly any tag gets further.
-            if cards::DIGITS_MIN <= value.len()
-                && cards::is_card_number(texts.bytes(value), cards.luhn)
-                && cards.looks_at(texts.str(key))
+            if cards::DIGITS_MIN <= tag.value.len()
+                && cards::is_card_number(texts.bytes(tag.value), cards.luhn)
+                && cards.looks_at(texts.str(tag.key))
             {
-                tags[index].value = self.hidden(texts);
+                tag.value = self.hidden(texts);
             }
         }
         for event in payload.spans[span].events.range() {
