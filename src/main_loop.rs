@@ -1,13 +1,14 @@
 //! The invocation loop on the main thread: one `select!` over events, signals and the exits of workers. It owns what is known of
 //! invocations and decides when data must leave; how they leave it is given as [`Hands`].
 
+mod hands;
+
 use crate::model::flush_strategy::FlushStrategy;
 use crate::model::invocation::Event;
 use crate::model::invocation::Invoke;
 use crate::model::invocation::Remembered;
-use crate::model::invocation::Telemetry;
+use crate::model::invocation::Shutdown;
 use crate::model::invocation::What;
-use crate::model::trace::TracePayload;
 use crate::process::flushes::Begin;
 use crate::process::flushes::Flushes;
 use crate::process::invocation::Effect;
@@ -17,16 +18,23 @@ use crate::sys::clock::Clock;
 use crate::sys::clock::Elapsed;
 use crate::sys::clock::Now;
 use crate::sys::inbox::FlushMark;
-use crate::sys::inbox::Parcel;
 use crate::sys::inbox::Receiver;
 use crate::sys::ledger::Reason;
 use crate::sys::random::Random;
 use crate::sys::signals::Signal;
 use crossbeam::channel::never;
 use crossbeam::select;
-use std::fmt;
 use std::time::Duration;
 use std::time::Instant;
+
+pub use hands::Ends;
+pub use hands::Hands;
+pub use hands::Host;
+pub use hands::MainEvent;
+pub use hands::Stop;
+pub use hands::Take;
+pub use hands::TelemetryParcel;
+pub use hands::Tell;
 
 /// How long the loop sleeps at a time when nothing is due.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -52,94 +60,13 @@ const HOLD: Duration = Duration::from_millis(100);
 /// So that a flush that has just been asked for is looked at again soon.
 const MOMENT: Duration = Duration::from_millis(10);
 
-/// A batch of telemetry on its way.
-pub type TelemetryParcel = Parcel<Vec<Telemetry>>;
+/// While an invocation runs its use of the machine is looked at after this time, and then ever less often, so that a peak is found and
+/// a long invocation costs next to nothing.
+const LOOK_FIRST: Duration = Duration::from_millis(50);
+const LOOK_LAST: Duration = Duration::from_secs(2);
 
-/// What the loop gets.
-pub type MainEvent = Event<TelemetryParcel, FlushMark>;
-
-/// Is told an invocation's request id and its function's ARN.
-pub type Tell = Box<dyn FnMut(&str, &str)>;
-
-/// Takes a batch of telemetry until a deadline, or gives it back.
-pub type Take = Box<dyn FnMut(TelemetryParcel, Instant) -> Result<(), TelemetryParcel>>;
-
-/// How the loop acts on the rest of the agent.
-pub struct Hands {
-    /// Sends a span that the agent made.
-    pub span: Box<dyn FnMut(TracePayload)>,
-    /// Hands telemetry to the logs pipeline; it comes back when there is no room until the deadline.
-    pub telemetry: Take,
-    /// Tells the logs pipeline of an invocation: request id and ARN.
-    pub invoked: Tell,
-    /// Makes the pipelines send on what they have; the mark is dropped when they have.
-    pub flush: Box<dyn FnMut(FlushMark, Instant)>,
-    /// Waits until the queues are empty or pause, until the deadline.
-    pub delivered: Box<dyn FnMut(Instant)>,
-    /// Lets posters start nothing more, since the sandbox may freeze at any moment; or lets them go on.
-    pub rest: Box<dyn FnMut(bool)>,
-    /// Tells the platform that the agent is done with the event before.
-    pub next: Box<dyn FnMut()>,
-    /// Saves what should survive a restart.
-    pub save: Box<dyn FnMut(&Remembered)>,
-    /// Prints the ledger.
-    pub report: Box<dyn FnMut()>,
-    /// Reads again what can change while running.
-    pub reload: Box<dyn FnMut()>,
-    /// Looks again at what may have changed while the sandbox was a snapshot.
-    pub restored: Box<dyn FnMut()>,
-}
-
-impl fmt::Debug for Hands {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Hands")
-    }
-}
-
-/// Where the agent runs, as far as the loop is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Host {
-    /// On a machine of its own: an invocation's end makes data leave, and nobody waits for it.
-    Edge,
-    /// In a sandbox that freezes: data leave as the strategy says.
-    Lambda {
-        /// Who tells of the end of invocations.
-        ends: Ends,
-        /// When data leave.
-        strategy: FlushStrategy,
-        /// Longest wait for delivery at the end of an invocation.
-        flush_timeout: Duration,
-    },
-}
-
-/// Who tells that an invocation has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
-    /// The platform, by telemetry.
-    Platform,
-    /// A client library, in local tests.
-    Library,
-    /// Nobody: the subscription was refused. To hold each invocation until its deadline would cost the function more than late data
-    /// do, so what there is leaves when the next invocation begins.
-    Nobody,
-}
-
-/// Why the loop ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// SIGTERM or SIGINT.
-    Signal,
-    /// The sandbox is taken down; how long is left, if known.
-    Shutdown(Option<Duration>),
-    /// Standard input or the recording has ended.
-    EndOfEvents,
-    /// Events could not be read to their end.
-    EventsBroken,
-    /// No API key will come.
-    KeyAbsent,
-    /// A worker is gone for good.
-    WorkerLost(&'static str),
-}
+/// At the end of a sandbox the platform still tells of its last invocation; the longest wait for that.
+const LAST_TELEMETRY: Duration = Duration::from_millis(300);
 
 /// The queues the loop listens to.
 #[derive(Debug)]
@@ -167,6 +94,10 @@ pub struct MainLoop {
     /// Telemetry that the logs pipeline had no room for. While there is some, no event is taken, so sources wait or tell their
     /// clients.
     held: Option<TelemetryParcel>,
+    /// When the machine is looked at next, and how long after that.
+    look: Option<(Instant, Duration)>,
+    /// The sandbox is taken down as soon as its last telemetry has come, or then.
+    stopping: Option<(Stop, Instant)>,
     saved_at: Option<Duration>,
     shutdown_reason: String,
 }
@@ -194,6 +125,8 @@ impl MainLoop {
             hands,
             awaited: None,
             held: None,
+            look: None,
+            stopping: None,
             saved_at: None,
             shutdown_reason: String::new(),
         }
@@ -210,7 +143,9 @@ impl MainLoop {
             self.hand_on_held();
             let flush_in = self.flush_beside();
             let events = if self.held.is_none() { sources.events } else { &no_events };
-            let due = self.awaited.as_ref().map_or(IDLE, |awaited| self.clock.until(awaited.by)).min(flush_in);
+            let dues = [self.awaited.as_ref().map(|awaited| awaited.by), self.look.map(|(at, _)| at)];
+            let due = self.stopping.as_ref().map(|(_, by)| *by).into_iter().chain(dues.into_iter().flatten()).min();
+            let due = due.map_or(IDLE, |due| self.clock.until(due)).min(flush_in);
             let wait = if self.held.is_none() { due } else { Duration::ZERO };
             let stop = select! {
                 recv(events) -> event => event.map_or(Some(Stop::EndOfEvents), |event| self.take(event)),
@@ -222,9 +157,9 @@ impl MainLoop {
                     Ok(name) => self.worker_lost(name),
                     Err(_) => { exits = never(); None }
                 },
-                default(wait) => { self.awaited_too_long(); None }
+                default(wait) => { self.awaited_too_long(); self.look(); None }
             };
-            if let Some(stop) = stop {
+            if let Some(stop) = stop.or_else(|| self.has_stopped()) {
                 return stop;
             }
         }
@@ -256,6 +191,7 @@ impl MainLoop {
         }
         let reason = std::mem::take(&mut self.shutdown_reason);
         let effects = self.invocations.finish(&reason, &mut || self.random.id());
+        self.hand_on_points();
         self.act(effects);
         self.invocations.remembered().clone()
     }
@@ -267,15 +203,12 @@ impl MainLoop {
             Event::Started(call) => self.invocations.started(call),
             Event::Ended(call) => {
                 self.invocations.ended(call);
+                self.hand_on_points();
                 self.ended_without_telemetry();
             }
             Event::EndedByFlush => self.ended_without_telemetry(),
             Event::Flush(mark) => (self.hands.flush)(mark, self.clock.instant_in(Duration::from_secs(2))),
-            Event::Shutdown(shutdown) => {
-                let left = shutdown.deadline_ms.and_then(|ms| time_left(ms, self.clock.now()));
-                self.shutdown_reason = shutdown.reason;
-                return Some(Stop::Shutdown(left));
-            }
+            Event::Shutdown(shutdown) => return self.shutdown(shutdown),
             Event::EndOfEvents { complete: true } => return Some(Stop::EndOfEvents),
             Event::EndOfEvents { complete: false } => return Some(Stop::EventsBroken),
             Event::KeyAbsent => match self.host {
@@ -288,7 +221,10 @@ impl MainLoop {
 
     fn invoke(&mut self, invoke: &Invoke) {
         let now = self.clock.now();
+        self.measure();
         self.invocations.invoke(invoke, now.unix_nanos());
+        self.hand_on_points();
+        self.look_after(LOOK_FIRST);
         (self.hands.invoked)(&invoke.request_id, &unqualified(&invoke.function_arn));
         if let Host::Lambda { ends, .. } = self.host {
             (self.hands.rest)(false);
@@ -319,6 +255,9 @@ impl MainLoop {
 
     fn telemetry(&mut self, parcel: TelemetryParcel) {
         let mut effects = Vec::new();
+        if parcel.item.iter().any(|event| self.is_measured(&event.what)) {
+            self.measure();
+        }
         for event in &parcel.item {
             if event.what == What::RestoreStart {
                 (self.hands.restored)();
@@ -328,7 +267,66 @@ impl MainLoop {
         // Before the flush that its effects may ask for, which must come behind it.
         self.held = Some(parcel);
         self.hand_on_held();
+        self.hand_on_points();
         self.act(effects);
+    }
+
+    /// At which events it is worth to know what the machine uses: where an invocation ends, and where nothing else tells of its start.
+    fn is_measured(&self, what: &What) -> bool {
+        let Host::Lambda { managed, .. } = self.host else { return false };
+        match what {
+            What::RuntimeDone(_) => true,
+            What::Start { .. } | What::Report { .. } => managed,
+            _ => false,
+        }
+    }
+
+    fn measure(&mut self) {
+        if let Some(measure) = &mut self.hands.measure {
+            self.invocations.measured(measure());
+        }
+    }
+
+    /// Looks at the machine if it is time to.
+    fn look(&mut self) {
+        if let Some((at, pause)) = self.look
+            && self.clock.until(at).is_zero()
+        {
+            self.measure();
+            self.look_after((pause * 2).min(LOOK_LAST));
+        }
+    }
+
+    fn look_after(&mut self, pause: Duration) {
+        self.look = self.hands.measure.as_ref().map(|_| (self.clock.instant_in(pause), pause));
+    }
+
+    fn hand_on_points(&mut self) {
+        let points = self.invocations.take_points();
+        if !points.is_empty() {
+            (self.hands.points)(points);
+        }
+    }
+
+    /// The sandbox goes; what the platform still has to tell of its last invocation comes at the same time or a little later.
+    fn shutdown(&mut self, shutdown: Shutdown) -> Option<Stop> {
+        let now = self.clock.now();
+        let left = shutdown.deadline_ms.and_then(|ms| time_left(ms, now));
+        self.shutdown_reason = shutdown.reason;
+        let Host::Lambda { ends, .. } = self.host else { return Some(Stop::Shutdown(left)) };
+        self.invocations.shutting_down(now.unix_nanos());
+        let wait = left.map_or(LAST_TELEMETRY, |left| LAST_TELEMETRY.min(left / 4));
+        if ends != Ends::Platform || !self.invocations.awaits_reports() || wait.is_zero() {
+            return Some(Stop::Shutdown(left));
+        }
+        self.stopping = Some((Stop::Shutdown(left.map(|left| left.saturating_sub(wait))), self.clock.instant_in(wait)));
+        None
+    }
+
+    /// Whether nothing more is to be waited for.
+    fn has_stopped(&mut self) -> Option<Stop> {
+        let is_over = |(_, by): &mut (Stop, Instant)| !self.invocations.awaits_reports() || self.clock.until(*by).is_zero();
+        self.stopping.take_if(is_over).map(|(stop, _)| stop)
     }
 
     /// Offers held telemetry for a moment; signals are looked at in between.
@@ -345,6 +343,9 @@ impl MainLoop {
                 Effect::Span(payload) => (self.hands.span)(*payload),
                 Effect::Ended { request_id } => ended.push(request_id),
             }
+        }
+        if !ended.is_empty() {
+            self.look = None;
         }
         match self.host {
             Host::Edge if !ended.is_empty() => {
@@ -377,6 +378,7 @@ impl MainLoop {
 
     fn deliver_and_ask_for_next(&mut self) {
         let Host::Lambda { ends, .. } = self.host else { return };
+        self.look = None;
         if self.deliver() {
             (self.hands.rest)(ends == Ends::Platform); // nobody else knows that the function has ended too
             (self.hands.next)();

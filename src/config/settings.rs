@@ -388,6 +388,12 @@ settings! {
     flush_timeout: Duration = "flush_timeout" [] "5";
     /// Time for the last delivery when told to stop.
     shutdown_timeout: Duration = "shutdown_timeout" [] "5" lambda "1.5";
+    /// Make metrics of invocations inside Lambda, `aws.lambda.enhanced.*`.
+    enhanced_metrics: bool = "enhanced_metrics" [] "true";
+    /// Also of processors, network, temporary files, descriptors and threads.
+    proc_enhanced_metrics: bool = "lambda_proc_enhanced_metrics" [] "true";
+    /// Keys of the function's tags, with commas between them, that metrics by DogStatsD do not get.
+    customer_metrics_exclude_tags: Option<String> = "lambda_customer_metrics_exclude_tags" [] "";
     /// Inside Lambda: no telemetry subscription, and `/lambda/flush` ends an invocation.
     local_test: bool = "local_test" [] "false";
 }

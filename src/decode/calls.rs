@@ -14,8 +14,10 @@ use crate::model::invocation::HandlerError;
 use crate::model::trace_context::TraceContext;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::Map;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The context that the event carries in `request.headers` or `headers`, else the one in the call's own headers.
 pub fn start_context<'a>(event: &[u8], header: impl Fn(&str) -> Option<&'a str>) -> Option<TraceContext> {
@@ -47,6 +49,17 @@ pub fn handler_error<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Han
     };
     let said = header("x-datadog-invocation-error").is_some_and(|word| word.eq_ignore_ascii_case("true"));
     (said || error != HandlerError::default()).then_some(error)
+}
+
+/// `statusCode` in the body of an answer to HTTP: a number, or a text that is one.
+pub fn status_code(answer: &[u8]) -> Option<u16> {
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow, rename = "statusCode")]
+        status_code: &'a RawValue,
+    }
+    let answer: Answer<'_> = serde_json::from_slice(object_in(answer)?).ok()?;
+    answer.status_code.get().trim_matches('"').parse().ok()
 }
 
 fn datadog<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<TraceContext> {
@@ -87,12 +100,13 @@ fn context_of_object(headers: &Map<String, Value>) -> Option<TraceContext> {
 /// The object in a body. Some runtimes wrap chunk sizes around it, so what stands before the first and behind the last brace is cut
 /// away; what is no object then is an empty one.
 fn json_object(body: &[u8]) -> Map<String, Value> {
-    let from = body.iter().position(|byte| *byte == b'{');
-    let to = body.iter().rposition(|byte| *byte == b'}');
-    match (from, to) {
-        (Some(from), Some(to)) if from < to => serde_json::from_slice(&body[from..=to]).unwrap_or_default(),
-        _ => Map::new(),
-    }
+    object_in(body).and_then(|object| serde_json::from_slice(object).ok()).unwrap_or_default()
+}
+
+fn object_in(body: &[u8]) -> Option<&[u8]> {
+    let from = body.iter().position(|byte| *byte == b'{')?;
+    let to = body.iter().rposition(|byte| *byte == b'}')?;
+    body.get(from..=to)
 }
 
 /// Newer tracers send base64, older ones the text. Only what must be base64 is taken for it: padded, and readable when decoded.
@@ -147,6 +161,15 @@ mod tests {
         assert_eq!((found.trace_id, found.parent_id), (7, 8));
         let found = start_context(b"not json", lookup(&[("x-datadog-trace-id", "9")])).unwrap();
         assert_eq!(found.trace_id, 9);
+    }
+
+    #[test]
+    fn the_status_of_an_answer_is_a_number_in_any_form() {
+        assert_eq!(status_code(br#"a5a{"body":"{\"statusCode\":1}","statusCode":502}0"#), Some(502));
+        assert_eq!(status_code(br#"{"statusCode":"503"}"#), Some(503));
+        for none in [r#"{"statusCode":-1}"#, r#"{"statusCode":null}"#, r#"{"body":{"statusCode":500}}"#, "[]", "}{", ""] {
+            assert_eq!(status_code(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

@@ -119,6 +119,7 @@ struct Record {
     status: Option<String>,
     error_type: Option<String>,
     metrics: Option<Metrics>,
+    spans: Option<Vec<Span>>,
     dropped_records: Option<f64>,
     reason: Option<String>,
 }
@@ -133,6 +134,15 @@ struct Metrics {
     #[serde(rename = "maxMemoryUsedMB")]
     max_memory_used_mb: Option<f64>,
     init_duration_ms: Option<f64>,
+    produced_bytes: Option<f64>,
+}
+
+/// A part of an invocation, which has other names than those that are of use.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Span {
+    name: Option<String>,
+    duration_ms: Option<f64>,
 }
 
 fn telemetry(envelope: &Envelope<'_>) -> Result<Telemetry, EventError> {
@@ -141,7 +151,8 @@ fn telemetry(envelope: &Envelope<'_>) -> Result<Telemetry, EventError> {
     let time_ms = rfc3339_millis(time).ok_or(EventError::Missing("time of the form 2026-01-02T03:04:05.678Z"))?;
     let raw = envelope.record.ok_or(EventError::Missing("record"))?;
     let what = match kind {
-        "function" | "extension" => What::Line(log_record::line(raw.get(), time_ms)),
+        "function" => What::Line(log_record::function_line(raw.get(), time_ms)),
+        "extension" => What::Line(log_record::line(raw.get(), time_ms)),
         "platform.initStart" => {
             let Record { runtime_version, runtime_version_arn, .. } = record(raw)?;
             What::InitStart { runtime_version, runtime_version_arn }
@@ -150,7 +161,9 @@ fn telemetry(envelope: &Envelope<'_>) -> Result<Telemetry, EventError> {
             let record = record(raw)?;
             What::Start { request_id: request_id(&record)?, version: record.version }
         }
+        "platform.initReport" => What::InitReport { duration_ms: duration_ms(&record(raw)?) },
         "platform.restoreStart" => What::RestoreStart,
+        "platform.restoreReport" => What::RestoreReport { duration_ms: duration_ms(&record(raw)?) },
         "platform.runtimeDone" => What::RuntimeDone(outcome(&record(raw)?)?),
         "platform.report" => {
             let record = record(raw)?;
@@ -183,8 +196,23 @@ fn outcome(record: &Record) -> Result<Outcome, EventError> {
         Some("timeout") => Status::Timeout,
         _ => Status::Unknown,
     };
-    let duration_ms = record.metrics.as_ref().and_then(|metrics| metrics.duration_ms);
-    Ok(Outcome { request_id: request_id(record)?, status, error_type: record.error_type.clone(), duration_ms })
+    let span = |name: &str| {
+        let found = record.spans.iter().flatten().find(|span| span.name.as_deref() == Some(name));
+        found.and_then(|span| span.duration_ms)
+    };
+    Ok(Outcome {
+        request_id: request_id(record)?,
+        status,
+        error_type: record.error_type.clone(),
+        duration_ms: duration_ms(record),
+        produced_bytes: record.metrics.as_ref().and_then(|metrics| metrics.produced_bytes),
+        response_latency_ms: span("responseLatency"),
+        response_duration_ms: span("responseDuration"),
+    })
+}
+
+fn duration_ms(record: &Record) -> Option<f64> {
+    record.metrics.as_ref().and_then(|metrics| metrics.duration_ms)
 }
 
 /// All three of the members that only a billed invocation has.
@@ -227,6 +255,25 @@ mod tests {
         let text = r#"{"time":"1970-01-01T00:00:01Z","type":"platform.runtimeDone","record":{"requestId":"r","status":"melted","metrics":null}}"#;
         let outcome = Outcome { request_id: "r".into(), ..Outcome::default() };
         check(text, AnyEvent::Telemetry(Telemetry { time_ms: 1000, what: What::RuntimeDone(outcome) }));
+    }
+
+    #[test]
+    fn the_parts_of_an_invocation_are_known_by_name() {
+        let record = r#"{"requestId":"r","status":"success","metrics":{"durationMs":2,"producedBytes":64},"spans":[{"name":"runtimeOverhead"},
+            {"name":"responseLatency","start":"x","durationMs":1.5},{"name":"responseDuration","durationMs":0.1}]}"#;
+        let outcome = Outcome {
+            request_id: "r".into(),
+            status: Status::Success,
+            error_type: None,
+            duration_ms: Some(2.0),
+            produced_bytes: Some(64.0),
+            response_latency_ms: Some(1.5),
+            response_duration_ms: Some(0.1),
+        };
+        let text = format!(r#"{{"time":"1970-01-01T00:00:01Z","type":"platform.runtimeDone","record":{record}}}"#);
+        check(&text, AnyEvent::Telemetry(Telemetry { time_ms: 1000, what: What::RuntimeDone(outcome) }));
+        let text = r#"{"time":"1970-01-01T00:00:01Z","type":"platform.initReport","record":{"phase":"init","metrics":{"durationMs":299.7}}}"#;
+        check(text, AnyEvent::Telemetry(Telemetry { time_ms: 1000, what: What::InitReport { duration_ms: Some(299.7) } }));
     }
 
     #[test]

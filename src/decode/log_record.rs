@@ -10,6 +10,28 @@ use crate::model::log_line::LogStatus;
 use serde_json::Map;
 use serde_json::Value;
 
+/// What runtimes print when memory runs out: Go, Node.js, Python (and, as parts of their words, Java and Ruby), .NET, and any that the
+/// system kills. Source: behaviour of Datadog's extensions.
+const OUT_OF_MEMORY: [&str; 5] = [
+    "fatal error: runtime: out of memory",
+    "JavaScript heap out of memory",
+    "MemoryError",
+    "OutOfMemoryException",
+    "Runtime exited with error: signal: killed",
+];
+
+/// A line of the function's, which may say that its memory was not enough: that is an error, whatever level it was logged at.
+pub fn function_line(record: &str, time_ms: i64) -> LogLine {
+    let mut line = line(record, time_ms);
+    let has = |words: &str| line.message.contains(words);
+    // Hardly any line has one of these, so most are looked through twice and no more.
+    if (has("emory") || has("signal: killed")) && OUT_OF_MEMORY.into_iter().any(has) {
+        line.out_of_memory = true;
+        line.status = LogStatus::Error;
+    }
+    line
+}
+
 /// The line in `record`, which is any JSON value.
 pub fn line(record: &str, time_ms: i64) -> LogLine {
     let text = if record.starts_with('"') { string(record) } else { record.to_owned() };
@@ -68,6 +90,7 @@ mod tests {
             status,
             request_id: request_id.map(str::to_owned),
             tags: tags.map(str::to_owned),
+            out_of_memory: false,
         };
         assert_eq!(line(record, 7), expected);
     }
@@ -89,6 +112,25 @@ mod tests {
             None,
         );
         check(r#""{\"status\": \"fatal\"}""#, r#"{"status": "fatal"}"#, LogStatus::Critical, None, None);
+    }
+
+    #[test]
+    fn each_runtime_says_in_its_own_words_that_memory_ran_out() {
+        for words in [
+            "fatal error: runtime: out of memory",
+            "Exception in thread main java.lang.OutOfMemoryError: Java heap space",
+            "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory",
+            "RequestId: r Error: Runtime exited with error: signal: killed",
+            "[ERROR] MemoryError",
+            "failed to allocate memory (NoMemoryError)",
+            "System.OutOfMemoryException: thrown",
+        ] {
+            let line = function_line(&format!("\"{words}\""), 0);
+            assert!(line.out_of_memory && line.status == LogStatus::Error, "{words}");
+        }
+        for words in ["memory is fine", "the process was killed", "out of memory"] {
+            assert!(!function_line(&format!("\"{words}\""), 0).out_of_memory, "{words}");
+        }
     }
 
     #[test]

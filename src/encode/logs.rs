@@ -101,6 +101,7 @@ mod tests {
             status: LogStatus::Error,
             request_id: Some("r-1".into()),
             tags: Some("x:y".into()),
+            out_of_memory: false,
         };
         let arn = "arn:aws:lambda:us-east-1:123456789012:function:demo";
         let common = Common {

@@ -71,6 +71,11 @@ pub enum What {
         /// ARN of that version.
         runtime_version_arn: Option<String>,
     },
+    /// `platform.initReport`: how long the init phase took.
+    InitReport {
+        /// Milliseconds.
+        duration_ms: Option<f64>,
+    },
     /// `platform.start`
     Start {
         /// Of the invocation.
@@ -89,6 +94,11 @@ pub enum What {
     },
     /// `platform.restoreStart`: the sandbox was made from a snapshot, which may be older than what its secrets are now.
     RestoreStart,
+    /// `platform.restoreReport`: how long that took.
+    RestoreReport {
+        /// Milliseconds.
+        duration_ms: Option<f64>,
+    },
     /// `platform.logsDropped`: the platform dropped this many records before they reached us.
     LogsDropped {
         /// How many.
@@ -111,6 +121,12 @@ pub struct Outcome {
     pub error_type: Option<String>,
     /// How long it took; absent after crashes.
     pub duration_ms: Option<f64>,
+    /// Bytes of its answer.
+    pub produced_bytes: Option<f64>,
+    /// Milliseconds until its answer began.
+    pub response_latency_ms: Option<f64>,
+    /// Milliseconds that its answer took from there on.
+    pub response_duration_ms: Option<f64>,
 }
 
 /// What became of an invocation.
@@ -164,6 +180,8 @@ pub struct EndCall {
     pub span_id: Option<u64>,
     /// The handler failed.
     pub error: Option<HandlerError>,
+    /// `statusCode` of the answer, where it is one to HTTP.
+    pub status_code: Option<u16>,
     /// When the call came, nanoseconds since 1970.
     pub at: i64,
 }
@@ -177,6 +195,19 @@ pub struct HandlerError {
     pub kind: String,
     /// Where it was raised.
     pub stack: String,
+}
+
+/// One value of a metric that the agent makes of an invocation: a distribution's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// What stands behind `aws.lambda.enhanced.`.
+    pub name: &'static str,
+    /// Finite.
+    pub value: f64,
+    /// Milliseconds since 1970.
+    pub time_ms: i64,
+    /// `k:v,k:v`, beside those of the function; empty ones between commas are none.
+    pub tags: String,
 }
 
 /// What is remembered across a restart of the process within one sandbox or board (the fields of the original extension's cache).

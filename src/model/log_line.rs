@@ -13,6 +13,8 @@ pub struct LogLine {
     pub request_id: Option<String>,
     /// `k:v,k:v` that the line brought along.
     pub tags: Option<String>,
+    /// The function says that its memory was not enough.
+    pub out_of_memory: bool,
 }
 
 /// Severity in the intake's words.

@@ -1,6 +1,7 @@
 //! What the metrics pipeline takes: datagrams as they came, many in one parcel, so that a point's share of the way between threads is
 //! small and parsing is not done by the thread that has to empty the socket.
 
+use crate::model::invocation::Point;
 use std::fmt;
 
 /// Datagrams one behind the other.
@@ -89,6 +90,11 @@ pub enum MetricsItem {
     /// Datagrams of DogStatsD. The parcel's claim, of signal metrics, stands for one record a datagram; the pipeline puts what is really
     /// in them in its place.
     Datagrams(Datagrams),
+    /// Points that the agent made of invocations. The parcel's claim is for them.
+    Points(Vec<Point>),
+    /// Tags of the function have become known: those for all that comes by DogStatsD, and those for points of the agent's. The parcel's
+    /// claim is for no record.
+    Tags(Vec<String>, Vec<String>),
     /// Somebody asks which contexts there are. The parcel's claim is for no record.
     Contexts(TakeContexts),
 }
@@ -97,6 +103,8 @@ impl fmt::Debug for MetricsItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MetricsItem::Datagrams(datagrams) => write!(f, "Datagrams({} of {} bytes)", datagrams.len(), datagrams.bytes_len()),
+            MetricsItem::Points(points) => write!(f, "Points({points:?})"),
+            MetricsItem::Tags(..) => write!(f, "Tags"),
             MetricsItem::Contexts(_) => write!(f, "Contexts"),
         }
     }

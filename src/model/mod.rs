@@ -15,3 +15,4 @@ pub mod texts;
 pub mod trace;
 pub mod trace_context;
 pub mod traces_item;
+pub mod usage;

@@ -7,6 +7,7 @@
 
 mod bad_lines;
 mod bodies;
+mod dated;
 
 use crate::decode::dogstatsd;
 use crate::decode::dogstatsd::LineKind;
@@ -17,15 +18,18 @@ use crate::decode::dogstatsd::events;
 use crate::encode::checks;
 use crate::encode::checks::Place;
 use crate::encode::series;
+use crate::model::invocation::Point;
 use crate::model::metrics_item::Datagrams;
 use crate::pipeline::Stage;
 use crate::pipeline::metrics::bad_lines::BadLines;
 use crate::pipeline::metrics::bodies::Bodies;
+use crate::pipeline::metrics::dated::Dated;
 use crate::process::metrics as rules;
 use crate::process::metrics::Aggregator;
 use crate::process::metrics::Close;
 use crate::process::metrics::Counts;
 use crate::process::metrics::Moment;
+use crate::process::metrics::Outgoing;
 use crate::process::metrics::tags;
 use crate::spool::Queue;
 use crate::sys::clock::Now;
@@ -79,6 +83,7 @@ pub struct MetricsStage {
     aggregator: Aggregator,
     bodies: Bodies,
     bad_lines: BadLines,
+    dated: Dated,
     checks: Option<Checks>,
     spares: Spares<Datagrams>,
     ledger: Arc<Ledger>,
@@ -104,6 +109,7 @@ impl MetricsStage {
             rules: settings.rules.clone(),
             bodies: Bodies::new(&settings, queues, ledger.accept(Signal::Metrics, 0)),
             bad_lines: BadLines::default(),
+            dated: Dated::default(),
             checks: None,
             spares: Spares::new(SPARES),
             ledger,
@@ -209,6 +215,28 @@ impl MetricsStage {
         }
     }
 
+    /// Points that have a time of their own.
+    fn take_points(&mut self, points: Vec<Point>, mut claim: Claim, now: Now) {
+        claim.drop_some(self.dated.add(points, now.uptime), Reason::Malformed);
+        self.bodies.hold(claim);
+        if self.dated.is_full() {
+            self.send_dated();
+            self.bodies.send();
+        }
+    }
+
+    fn send_dated(&mut self) {
+        let bodies = &mut self.bodies;
+        self.dated.take(&mut |labels, seconds, sketch| bodies.add(Outgoing::Sketch(labels, seconds, sketch), sketch.count));
+    }
+
+    fn set_tags(&mut self, all: Vec<String>, of_points: Vec<String>, now: Now) {
+        self.close(Close::Final, now);
+        self.rules.global_tags.clone_from(&all);
+        self.aggregator.set_global_tags(all);
+        self.dated.tags = of_points;
+    }
+
     fn close(&mut self, close: Close, now: Now) {
         let bodies = &mut self.bodies;
         self.aggregator.close(close, moment(now), &mut |outgoing, points| bodies.add(outgoing, points));
@@ -236,6 +264,8 @@ impl Stage for MetricsStage {
                 let bytes = datagrams.memory_bytes();
                 self.spares.give(datagrams, bytes);
             }
+            MetricsItem::Points(points) => return self.take_points(points, claim, now),
+            MetricsItem::Tags(all, of_points) => self.set_tags(all, of_points, now),
             MetricsItem::Contexts(take) => take(self.aggregator.seen()),
         }
         // What is really in the datagrams has been accepted in their place.
@@ -245,12 +275,16 @@ impl Stage for MetricsStage {
 
     fn due(&self) -> Option<Duration> {
         let checks = self.checks.as_ref().map(|checks| checks.due);
-        self.aggregator.due().into_iter().chain(checks).min()
+        self.aggregator.due().into_iter().chain(checks).chain(self.dated.due()).min()
     }
 
     fn on_due(&mut self, now: Now) {
         self.close(Close::Over, now);
         self.spares.clear(); // under load they are there again at once
+        if self.dated.due().is_some_and(|due| due <= now.uptime) {
+            self.send_dated();
+            self.bodies.send();
+        }
         if self.checks.as_ref().is_some_and(|checks| checks.due <= now.uptime) {
             self.send_checks();
         }
@@ -258,11 +292,13 @@ impl Stage for MetricsStage {
     }
 
     fn flush(&mut self, now: Now) {
+        self.send_dated();
         self.close(Close::Open, now);
         self.send_checks();
     }
 
     fn finish(&mut self, now: Now) {
+        self.send_dated();
         self.close(Close::Final, now);
         self.send_checks();
     }

@@ -95,7 +95,7 @@ impl<T> Attribution<T> {
 /// The line that the console shows for a platform event, for those that have one.
 pub fn platform_line(what: &What, time_ms: i64, runtime_duration_ms: Option<f64>) -> Option<LogLine> {
     let line = |message: String, status, request_id: Option<&str>| {
-        Some(LogLine { message, time_ms, status, request_id: request_id.map(str::to_owned), tags: None })
+        Some(LogLine { message, time_ms, status, request_id: request_id.map(str::to_owned), ..LogLine::default() })
     };
     match what {
         What::InitStart { runtime_version, runtime_version_arn } => {
@@ -119,7 +119,7 @@ pub fn platform_line(what: &What, time_ms: i64, runtime_duration_ms: Option<f64>
         What::LogsDropped { records, reason } => {
             line(format!("the platform dropped {records} log records: {reason}"), LogStatus::Warn, None)
         }
-        What::Line(_) | What::RestoreStart | What::Other => None,
+        What::Line(_) | What::InitReport { .. } | What::RestoreStart | What::RestoreReport { .. } | What::Other => None,
     }
 }
 
@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn platform_events_read_as_in_the_console() {
-        let outcome = Outcome { request_id: "r".into(), status: Status::Success, error_type: None, duration_ms: Some(170.334) };
+        let outcome =
+            Outcome { request_id: "r".into(), status: Status::Success, duration_ms: Some(170.334), ..Outcome::default() };
         let figures =
             Figures { billed_duration_ms: 471.0, memory_size_mb: 256, max_memory_used_mb: 91, init_duration_ms: Some(299.71) };
         let text = |what: &What| platform_line(what, 0, Some(139.2)).unwrap().message;

@@ -2,6 +2,7 @@
 //! a bug report becomes a test with literals.
 
 pub mod flushes;
+pub mod function_tags;
 pub mod invocation;
 pub mod logs;
 pub mod metrics;

@@ -126,6 +126,7 @@ impl LambdaHandler {
             context: calls::context(header),
             span_id: calls::placeholder_span_id(header),
             error: calls::handler_error(header),
+            status_code: calls::status_code(&request.body),
             at: self.clock.now().unix_nanos(),
         };
         hand_on(&self.events, Event::Ended(call));

@@ -10,6 +10,7 @@ pub mod lambda_api;
 pub mod lambda_http;
 pub mod trace_http;
 pub mod trace_proxy;
+pub mod usage;
 
 mod connections;
 mod socket;

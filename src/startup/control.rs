@@ -10,7 +10,7 @@ use crate::sources::http;
 use crate::sources::http::Response;
 use crate::sources::http::Service;
 use crate::sources::http::blocking;
-use crate::startup::hands::nothing;
+use crate::startup::function::nothing;
 use crate::startup::parts::Servers;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Inbox;

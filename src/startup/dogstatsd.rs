@@ -45,10 +45,7 @@ const RECEIVE_BUFFER_SHARE: usize = 8;
 #[inline(never)]
 pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -> (metrics::Settings, Vec<String>) {
     let mut refused = Vec::new();
-    let mut tags = plan::common_tags(config);
-    if let Some(service) = &config.service {
-        tags.push("service", service);
-    }
+    let mut tags = plan::all_tags(config);
     tags.extend(&config.dogstatsd_tags);
     let (aggregates, unknown) = Aggregates::parse(&config.histogram_aggregates.0, &config.histogram_percentiles.0);
     refused

@@ -6,10 +6,14 @@ use crate::main_loop::Host;
 use crate::model::api_key::KeyHandle;
 use crate::model::trace::TracePayload;
 use crate::model::traces_item::TracesItem;
+use crate::model::usage::Usage;
 use crate::pipeline::logs::LogsItem;
 use crate::spool::FlushUntil;
 use crate::startup::deliver::Deliver;
 use crate::startup::deliver::flush_queues;
+use crate::startup::function;
+use crate::startup::function::TELL_WAIT;
+use crate::startup::function::Teller;
 use crate::startup::lambda::Registered;
 use crate::startup::parts::Pipelines;
 use crate::startup::state::State;
@@ -21,10 +25,11 @@ use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
 use crate::sys::memory::Budget;
 use std::sync::Arc;
-use std::time::Duration;
 
-/// What signals ask for.
+/// What is not of the parts.
 pub struct Asked {
+    /// Reads the use of the machine.
+    pub measure: Option<Box<dyn FnMut() -> Usage>>,
     /// SIGUSR1: print the ledger.
     pub report: Box<dyn FnMut()>,
     /// SIGHUP: read settings again.
@@ -50,13 +55,13 @@ pub fn hands(
     clock: Clock,
     asked: Asked,
     key: &KeyHandle,
+    mut teller: Teller,
 ) -> Hands {
     let (traces, logs, metrics) = (pipelines.traces.inbox(), pipelines.logs.inbox(), pipelines.metrics.inbox());
     let (queues, resting) = (deliver.awaited_queues(), deliver.queues());
-    let (span_inbox, telemetry_inbox, invoked_inbox) = (traces.clone(), logs.clone(), logs.clone());
+    let (span_inbox, telemetry_inbox) = (traces.clone(), logs.clone());
     let (span_ledger, budget) = (Arc::clone(ledger), budget.clone());
     let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));
-    let mut known_arn = String::new();
     Hands {
         span: Box::new(move |payload| send_span(payload, &span_inbox, &span_ledger, &budget, clock)),
         telemetry: Box::new(move |parcel, by| {
@@ -70,13 +75,9 @@ pub fn hands(
                 permit: back.permit,
             })
         }),
-        invoked: Box::new(move |request_id, arn| {
-            if !arn.is_empty() && known_arn != arn {
-                arn.clone_into(&mut known_arn);
-                tell_logs(&invoked_inbox, LogsItem::Function(known_arn.clone()));
-            }
-            tell_logs(&invoked_inbox, LogsItem::Invoked(request_id.to_owned()));
-        }),
+        points: function::points(pipelines, ledger, clock),
+        measure: asked.measure,
+        invoked: Box::new(move |request_id, arn| teller.invoked(request_id, arn)),
         flush: Box::new(move |mark, by| {
             traces.flush(mark.clone(), by);
             logs.flush(mark.clone(), by);
@@ -113,26 +114,11 @@ fn send_span(payload: TracePayload, inbox: &Inbox<TracesItem>, ledger: &Arc<Ledg
 pub fn host(config: &Config, lambda: Option<&Registered>) -> Host {
     match lambda {
         None => Host::Edge,
-        Some(lambda) => {
-            Host::Lambda { ends: lambda.ends, strategy: config.flush_strategy, flush_timeout: config.flush_timeout }
-        }
+        Some(lambda) => Host::Lambda {
+            ends: lambda.ends,
+            strategy: config.flush_strategy,
+            flush_timeout: config.flush_timeout,
+            managed: lambda.managed,
+        },
     }
 }
-
-/// Tells the logs pipeline something that is no telemetry.
-pub fn tell_logs(inbox: &Inbox<LogsItem>, item: LogsItem) {
-    let by = Clock::new().instant_in(TELL_WAIT);
-    let told = nothing(item, Signal::Logs).is_some_and(|parcel| inbox.put(parcel, by).is_ok());
-    if !told {
-        log::debug!("the logs pipeline is behind and was not told of an invocation");
-    }
-}
-
-/// A parcel that holds no record and no memory.
-pub fn nothing<T>(item: T, signal: Signal) -> Option<Parcel<T>> {
-    let permit = Budget::new(0).reserve(0, Clock::new().instant_in(Duration::ZERO))?;
-    Some(Parcel { item, claim: Ledger::new().accept(signal, 0), permit })
-}
-
-/// How long the main loop waits to tell a pipeline something.
-const TELL_WAIT: Duration = Duration::from_millis(100);

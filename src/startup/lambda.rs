@@ -6,11 +6,8 @@ use crate::encode::lambda_api as lambda_requests;
 use crate::errors::StartError;
 use crate::main_loop::Ends;
 use crate::main_loop::MainEvent;
-use crate::pipeline::logs::LogsItem;
 use crate::sources::lambda_api::Extension;
 use crate::sources::lambda_api::LambdaApi;
-use crate::startup::hands::tell_logs;
-use crate::startup::parts::Pipelines;
 use crate::startup::plan;
 use crate::startup::plan::Place;
 use crate::sys::inbox::Sender;
@@ -35,6 +32,10 @@ pub struct Registered {
     pub go: Sender<()>,
     /// Who will tell of the end of invocations.
     pub ends: Ends,
+    /// The sandbox belongs to managed instances.
+    pub managed: bool,
+    /// The function's ARN, if it is known already.
+    pub arn: Option<String>,
 }
 
 impl LambdaSide {
@@ -60,15 +61,11 @@ impl LambdaSide {
         config: &Config,
         aws: &AwsEnv,
         communication: Option<SocketAddr>,
-        pipelines: &Pipelines,
         events: &Sender<MainEvent>,
         exits: &Sender<&'static str>,
     ) -> Result<Registered, StartError> {
         let managed = aws.initialization_type.as_deref() == Some("lambda-managed-instances");
         let extension = self.api.register(&self.name, &lambda_requests::register(managed)).map_err(StartError::Register)?;
-        if let Some(arn) = function_arn(&extension, aws) {
-            tell_logs(&pipelines.logs.inbox(), LogsItem::Function(arn));
-        }
         let with_logs = plan::ships_logs(config, Place::Lambda);
         let subscribe =
             |address: SocketAddr| extension.subscribe(&lambda_requests::subscribe(managed, with_logs, address.port()));
@@ -78,8 +75,9 @@ impl LambdaSide {
             false => Ends::Nobody,
         };
         let (go, asked) = channel(1);
+        let arn = function_arn(&extension, aws);
         extension.start(asked, events.clone(), exits).map_err(StartError::System)?;
-        Ok(Registered { go, ends })
+        Ok(Registered { go, ends, managed, arn })
     }
 }
 

@@ -12,6 +12,7 @@ mod control;
 mod deliver;
 mod description;
 mod dogstatsd;
+mod function;
 mod further;
 mod hands;
 mod health;
@@ -58,6 +59,7 @@ use crate::startup::books::tell_refused;
 use crate::startup::control::Control;
 use crate::startup::deliver::Deliver;
 use crate::startup::dogstatsd::Dogstatsd;
+use crate::startup::function::Teller;
 use crate::startup::hands::Asked;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::memory::Memory;
@@ -190,20 +192,24 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let gate = Gate::default();
     parts::start_events(args, &servers, &gate)?;
     let lambda = match lambda {
-        Some(lambda) => Some(lambda.register(config, &aws, addresses.0, &pipelines, &events_tx, &exits_tx)?),
+        Some(lambda) => Some(lambda.register(config, &aws, addresses.0, &events_tx, &exits_tx)?),
         None => None,
     };
     state.begin(place);
     let mut random = Random::from_system();
-    let invocations = Invocations::new(plan::invocations(config, place, &aws), state.remembered());
+    let mut teller = Teller::new(config, place, &aws, &pipelines);
+    let arn = lambda.as_ref().and_then(|lambda| lambda.arn.as_deref());
+    teller.arn(arn.unwrap_or_default());
+    let invocations = Invocations::new(function::invocations(config, place, &aws, arn, clock), state.remembered());
     let (aws, known) = (aws.clone(), loaded.effective.clone());
     let mut reload =
         Reload { args: args.clone(), env: env.clone(), origins, aws, place, ways, running: resolver, known, clock };
     let renewed = key.clone();
     let count_missed = dogstatsd.counts_missed(&ledger);
     let report = reporter(&ledger, deliver.books(), count_missed);
-    let asked = Asked { report: Box::new(report), reload: Box::new(move || reload.run(&renewed)) };
-    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked, &key);
+    let measure = function::measure(config, place);
+    let asked = Asked { measure, report: Box::new(report), reload: Box::new(move || reload.run(&renewed)) };
+    let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked, &key, teller);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
     let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());

@@ -1,7 +1,6 @@
 //! From the configuration to the values that each part gets: parts never see the configuration, so they cannot acquire settings
 //! that are not theirs.
 
-use crate::config::AwsEnv;
 use crate::config::BaseUrl;
 use crate::config::Config;
 use crate::config::Words;
@@ -14,8 +13,6 @@ use crate::model::rates::RatesHandle;
 use crate::model::tags::Tags;
 use crate::pipeline::logs;
 use crate::pipeline::traces;
-use crate::process::invocation;
-use crate::process::invocation::RootSpans;
 use crate::process::pattern::Pattern;
 use crate::process::pattern::PatternError;
 use crate::process::stats;
@@ -63,7 +60,7 @@ pub fn hostname(config: &Config, place: Place) -> String {
 }
 
 /// `env` and `version`.
-fn identity_tags(config: &Config) -> Tags {
+pub fn identity_tags(config: &Config) -> Tags {
     let mut tags = Tags::default();
     for (key, value) in [("env", &config.env), ("version", &config.version)] {
         if let Some(value) = value {
@@ -78,6 +75,16 @@ pub fn common_tags(config: &Config) -> Tags {
     let mut tags = identity_tags(config);
     tags.extend(&config.tags);
     tags.extend(&config.extra_tags);
+    tags
+}
+
+/// The same, and `service` before the user's.
+pub fn all_tags(config: &Config) -> Tags {
+    let mut tags = identity_tags(config);
+    if let Some(service) = &config.service {
+        tags.push("service", service);
+    }
+    tags.extend(&common_tags(config));
     tags
 }
 
@@ -329,16 +336,6 @@ pub fn logs(config: &Config, place: Place, hostname: &str, memory: Memory) -> lo
         compression_level: if config.logs_use_compression { config.compression_level } else { 0 },
         host_is_function: place == Place::Lambda,
         hold_orphans: place == Place::Lambda,
-    }
-}
-
-/// The invocation state machine.
-pub fn invocations(config: &Config, place: Place, aws: &AwsEnv) -> invocation::Settings {
-    invocation::Settings {
-        root_spans: if place == Place::Lambda { RootSpans::Announced } else { RootSpans::Always },
-        service: config.service.clone(),
-        function_name: aws.function_name.clone(),
-        tags: identity_tags(config),
     }
 }
 

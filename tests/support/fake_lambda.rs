@@ -118,3 +118,9 @@ pub fn done(id: &str, status: &str) -> Value {
     let record = json!({"requestId": id, "status": status, "metrics": {"durationMs": 139.2, "producedBytes": 0}});
     json!({"time": "2026-01-02T03:04:05.200Z", "type": "platform.runtimeDone", "record": record})
 }
+
+pub fn report(id: &str) -> Value {
+    let metrics = json!({"durationMs": 170.33, "billedDurationMs": 471, "memorySizeMB": 256, "maxMemoryUsedMB": 91});
+    let record = json!({"requestId": id, "status": "success", "metrics": metrics});
+    json!({"time": "2026-01-02T03:04:05.230Z", "type": "platform.report", "record": record})
+}

@@ -22,6 +22,8 @@ pub fn env(lambda: &FakeLambda, intake: &str, extra: &[(&'static str, &str)]) ->
         ("DD_API_KEY", KEY.to_owned()),
         ("DD_APM_DD_URL", intake.to_owned()),
         ("DD_LOGS_CONFIG_LOGS_DD_URL", intake.to_owned()),
+        ("DD_DD_URL", intake.to_owned()),
+        ("DD_DOGSTATSD_PORT", "__random__".to_owned()),
     ];
     for (name, value) in extra {
         env.retain(|(known, _)| known != name);

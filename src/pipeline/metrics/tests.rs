@@ -357,3 +357,50 @@ fn any_datagram_leaves_bodies_that_can_be_read_and_books_that_balance() {
         assert!(rig.ledger.snapshot().is_quiet() && rig.ledger.snapshot().is_balanced(), "seed {seed}");
     }
 }
+
+#[test]
+fn points_with_a_time_of_their_own_keep_it_and_leave_with_a_flush() {
+    let mut rig = rig();
+    let tags = |tags: &[&str]| tags.iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
+    let item = MetricsItem::Tags(tags(&["of:all"]), tags(&["function:f"]));
+    let parcel = rig.parcel(item, 0);
+    rig.stage.take(parcel, at(0));
+    let point = |name, value, time_ms| Point { name, value, time_ms, tags: "cold_start:true".into() };
+    let points = vec![point("huge", f64::MAX, 15_001), point("huge", f64::MAX, 15_001)];
+    let parcel = rig.parcel(MetricsItem::Points(points), 2);
+    rig.stage.take(parcel, at(1));
+    let points = vec![point("errors", 1.0, 15_001), point("errors", 2.0, 19_999), point("errors", 4.0, 20_000)];
+    let parcel = rig.parcel(MetricsItem::Points(points), 3);
+    rig.stage.take(parcel, at(1));
+    assert_eq!(rig.stage.due(), Some(Duration::from_secs(11)));
+    rig.send(&["mine:1|d"], at(2));
+    rig.stage.flush(at(3));
+    assert_eq!(rig.stage.dated.due(), None);
+    let mut bodies = rig.take(&rig.queues.sketches, |body| collect(|each| show::sketches(body, each).is_ok()));
+    let told = |record: &Value| {
+        format!("{} {} {} {}", record["metric"], record["points"][0]["ts"], record["points"][0]["sum"], record["tags"])
+    };
+    assert_eq!(bodies[0].remove(0)["metric"], "aws.lambda.enhanced.huge");
+    let expected = [
+        r#""aws.lambda.enhanced.errors" 10 3.0 ["cold_start:true","function:f"]"#,
+        r#""aws.lambda.enhanced.errors" 20 4.0 ["cold_start:true","function:f"]"#,
+        r#""mine" 1700000000 1.0 ["of:all"]"#,
+    ];
+    assert_eq!(bodies.len(), 1, "they share a body");
+    assert_eq!(bodies[0].iter().map(told).collect::<Vec<_>>(), expected);
+    assert!(rig.ledger.snapshot().is_balanced());
+}
+
+#[test]
+fn points_without_a_flush_leave_when_they_are_due_or_many() {
+    let mut rig = rig();
+    let point = |number: i64| Point { name: "errors", value: 1.0, time_ms: number * 10_000, tags: String::new() };
+    let parcel = rig.parcel(MetricsItem::Points(vec![point(0)]), 1);
+    rig.stage.take(parcel, at(1));
+    rig.stage.on_due(at(10));
+    assert_eq!(rig.stage.dated.due(), Some(Duration::from_secs(11)));
+    rig.stage.on_due(at(11));
+    let parcel = rig.parcel(MetricsItem::Points((0..1000).map(point).collect()), 1000);
+    rig.stage.take(parcel, at(12));
+    assert_eq!((rig.stage.dated.due(), rig.sketches().len()), (None, 1001));
+}

@@ -4,19 +4,30 @@
 //! client libraries race each other. A table keyed by request id holds what is known of each; the oldest entry goes when it is
 //! full. Each invocation yields its root span once: at `runtimeDone`, else at `report`, else when the agent ends.
 
+pub mod metrics;
 mod root_span;
+mod settings;
 
 use crate::model::invocation::EndCall;
+use crate::model::invocation::Figures;
 use crate::model::invocation::Invoke;
 use crate::model::invocation::Outcome;
+use crate::model::invocation::Point;
 use crate::model::invocation::Remembered;
 use crate::model::invocation::StartCall;
 use crate::model::invocation::Status;
 use crate::model::invocation::Telemetry;
 use crate::model::invocation::What;
-use crate::model::tags::Tags;
+use crate::model::log_line::LogLine;
 use crate::model::trace::TracePayload;
+use crate::model::usage::Usage;
+use crate::process::invocation::metrics::Metrics;
+use crate::process::invocation::metrics::Told;
 use std::collections::VecDeque;
+
+pub use settings::RootSpans;
+pub use settings::Sandbox;
+pub use settings::Settings;
 
 /// Invocations that are remembered at a time. One sandbox runs one; managed instances some dozens.
 const OPEN_MAX: usize = 500;
@@ -27,27 +38,8 @@ const FINISHED_MAX: usize = 500;
 /// Calls without a request id that wait for the event they belong to.
 const CALLS_MAX: usize = 64;
 
-/// Who makes the root span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RootSpans {
-    /// The agent, for each invocation: `mote.invocation`.
-    Always,
-    /// The agent, for those that a client library announced: `aws.lambda`. Other libraries make it themselves.
-    Announced,
-}
-
-/// What the machine needs to know of the configuration.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Who makes the root span.
-    pub root_spans: RootSpans,
-    /// Service of the root span; otherwise the function's name.
-    pub service: Option<String>,
-    /// Name of the function where events do not tell it.
-    pub function_name: Option<String>,
-    /// Further tags of the root span.
-    pub tags: Tags,
-}
+/// A sandbox that waits longer for its first invocation was made ready before anybody asked for it. Nanoseconds.
+const PROACTIVE_AFTER: i64 = 10_000_000_000;
 
 /// What is to be done after an event.
 #[derive(Debug)]
@@ -73,9 +65,12 @@ pub(crate) struct Open {
     pub invoked_at: Option<i64>,
     pub started_at: Option<i64>,
     pub cold_start: bool,
+    /// It found a sandbox that had been made ready for nobody.
+    pub proactive: bool,
     pub start: Option<StartCall>,
     pub end: Option<EndCall>,
     pub outcome: Option<Outcome>,
+    told: Told,
     ended: bool,
     span_made: bool,
 }
@@ -95,6 +90,11 @@ pub struct Invocations {
     restored: Option<Remembered>,
     remembered: Remembered,
     first_seen: bool,
+    /// An invocation of which the process before this one has told all there was, as it saw its end.
+    told_before: Option<String>,
+    /// When the snapshot came back, nanoseconds since 1970.
+    restored_at: Option<i64>,
+    metrics: Option<Metrics>,
     /// Time of the latest telemetry, nanoseconds since 1970.
     latest: i64,
 }
@@ -102,7 +102,8 @@ pub struct Invocations {
 impl Invocations {
     /// A machine that has seen nothing but what it `restored`.
     pub fn new(settings: Settings, restored: Option<Remembered>) -> Invocations {
-        Invocations {
+        let (arn, metrics) = (settings.sandbox.as_ref().and_then(|sandbox| sandbox.arn.clone()), settings.metrics);
+        let mut machine = Invocations {
             settings,
             open: VecDeque::new(),
             finished: VecDeque::new(),
@@ -112,8 +113,15 @@ impl Invocations {
             restored,
             remembered: Remembered::default(),
             first_seen: false,
+            told_before: None,
+            restored_at: None,
+            metrics: metrics.map(Metrics::new),
             latest: 0,
+        };
+        if let Some(arn) = arn {
+            machine.apply_restored(&arn);
         }
+        machine
     }
 
     /// What should survive a restart.
@@ -128,13 +136,17 @@ impl Invocations {
 
     /// `/next` told of an invocation; `at` in nanoseconds since 1970.
     pub fn invoke(&mut self, invoke: &Invoke, at: i64) {
-        if self.is_finished(&invoke.request_id) {
-            return;
-        }
+        let request_id = &invoke.request_id;
         let arn = unqualified(&invoke.function_arn);
         self.apply_restored(&arn);
-        let early = take_matching(&mut self.early_starts, |call| call.request_id.as_deref(), &invoke.request_id);
-        let open = self.entry(&invoke.request_id);
+        // A failed asynchronous invocation is repeated under the same id, so what was told of its end is the attempt's before.
+        self.finished.retain(|finished| finished != request_id);
+        self.told_before.take_if(|told| told == request_id);
+        let known =
+            self.position(request_id).filter(|known| !self.open[*known].ended || self.open[*known].invoked_at.is_none());
+        let known = known.unwrap_or_else(|| self.add(request_id, at));
+        let early = take_matching(&mut self.early_starts, |call| call.request_id.as_deref(), request_id);
+        let open = &mut self.open[known];
         open.arn = arn.clone();
         open.function = invoke.function_arn.split(':').nth(6).map(str::to_owned);
         open.invoked_at = Some(at);
@@ -143,6 +155,31 @@ impl Invocations {
         self.remembered.last_request_id.clone_from(&invoke.request_id);
         self.remembered.start_ms = at / 1_000_000;
         self.remembered.end_ms = 0;
+        if let Some(metrics) = &mut self.metrics {
+            metrics.invoked(&mut self.open[known], at / 1_000_000);
+        }
+    }
+
+    /// What the machine's processes use now. To be told before the event at which it was measured.
+    pub fn measured(&mut self, usage: Usage) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.measured(usage);
+        }
+    }
+
+    /// The points that have been made since the last call.
+    pub fn take_points(&mut self) -> Vec<Point> {
+        self.metrics.as_mut().map(Metrics::take).unwrap_or_default()
+    }
+
+    /// Whether an invocation runs, or has run, of which the platform will still tell something.
+    pub fn awaits_reports(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// The sandbox is going to be taken down; `at` in nanoseconds since 1970.
+    pub fn shutting_down(&mut self, at: i64) {
+        self.latest = self.latest.max(at);
     }
 
     /// The platform told something.
@@ -151,12 +188,31 @@ impl Invocations {
         self.latest = self.latest.max(at);
         let mut effects = self.spans_of_evicted(random);
         match &event.what {
-            What::Start { request_id, .. } if !self.is_finished(request_id) => self.entry(request_id).started_at = Some(at),
-            What::RuntimeDone(outcome) if !self.is_finished(&outcome.request_id) => {
-                effects.extend(self.runtime_done(outcome, random));
+            What::Start { request_id, .. } if !self.is_finished(request_id) => {
+                let open = self.entry(request_id, at);
+                self.open[open].started_at = Some(at);
+                if let Some(metrics) = self.metrics.as_mut().filter(|_| self.settings.is_managed()) {
+                    metrics.invoked(&mut self.open[open], event.time_ms);
+                }
             }
-            What::Report { outcome, .. } => effects.extend(self.report(outcome, random)),
-            _ => (),
+            What::RuntimeDone(outcome) if !self.is_finished(&outcome.request_id) => {
+                effects.extend(self.runtime_done(outcome, event.time_ms, random));
+            }
+            What::Report { outcome, figures } => {
+                effects.extend(self.report(outcome, figures.as_ref(), event.time_ms, random));
+            }
+            What::Line(line) => self.line(line, event.time_ms),
+            What::RestoreStart => self.restored_at = Some(at),
+            what => {
+                if let Some(metrics) = &mut self.metrics {
+                    match what {
+                        What::InitStart { runtime_version, .. } => metrics.init_started(runtime_version.as_deref()),
+                        What::InitReport { duration_ms } => metrics.init(event.time_ms, *duration_ms),
+                        What::RestoreReport { duration_ms } => metrics.restored(event.time_ms, *duration_ms),
+                        _ => (),
+                    }
+                }
+            }
         }
         effects
     }
@@ -169,7 +225,7 @@ impl Invocations {
         };
         match open {
             Some(open) => open.start = Some(call),
-            None => push_bounded(&mut self.early_starts, call),
+            None => push_bounded(&mut self.early_starts, call, CALLS_MAX),
         }
     }
 
@@ -180,8 +236,13 @@ impl Invocations {
             None => self.open.iter_mut().find(|open| open.end.is_none() && !open.ended),
         };
         match open {
-            Some(open) => open.end = Some(call),
-            None => push_bounded(&mut self.early_ends, call),
+            Some(open) => {
+                open.end = Some(call);
+                if let Some(metrics) = &mut self.metrics {
+                    tell_end_call(metrics, open);
+                }
+            }
+            None => push_bounded(&mut self.early_ends, call, CALLS_MAX),
         }
     }
 
@@ -193,43 +254,72 @@ impl Invocations {
             _ => Status::Unknown,
         };
         let mut effects = self.spans_of_evicted(random);
+        let latest_ms = self.latest / 1_000_000;
         while let Some(mut open) = self.open.pop_front() {
+            if let Some(metrics) = self.metrics.as_mut().filter(|_| !open.ended) {
+                metrics.status(&mut open, &Outcome { status, ..Outcome::default() }, latest_ms);
+                self.remembered.end_ms = latest_ms;
+            }
             effects.extend(self.span_without_end(&mut open, status, random));
+        }
+        if let Some(metrics) = self.metrics.as_mut().filter(|_| !reason.is_empty()) {
+            metrics.shut_down(!self.first_seen && self.remembered.coldstart_request_id.is_empty(), latest_ms);
         }
         effects
     }
 
-    fn runtime_done(&mut self, outcome: &Outcome, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
-        let latest = self.latest;
-        if self.entry(&outcome.request_id).ended {
+    fn runtime_done(&mut self, outcome: &Outcome, time_ms: i64, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
+        let at = self.entry(&outcome.request_id, time_ms * 1_000_000);
+        if self.open[at].ended {
             return Vec::new(); // told twice
         }
         self.take_early_calls(&outcome.request_id);
-        let open = self.entry(&outcome.request_id);
+        let mut open = self.open[at].clone();
         open.ended = true;
         open.outcome = Some(outcome.clone());
-        let mut open = open.clone();
+        if let Some(metrics) = &mut self.metrics {
+            tell_end_call(metrics, &mut open);
+            metrics.ended(&mut open, outcome, time_ms);
+            if metrics.status(&mut open, outcome, time_ms) {
+                self.remembered.last_oom_request_id.clone_from(&outcome.request_id);
+            }
+        }
         let mut effects: Vec<Effect> = self.span_of(&mut open, random).into_iter().collect();
-        *self.entry(&outcome.request_id) = open;
-        self.remembered.end_ms = latest / 1_000_000;
+        self.open[at] = open;
+        self.remembered.end_ms = self.latest / 1_000_000;
         effects.push(Effect::Ended { request_id: outcome.request_id.clone() });
         effects
     }
 
     /// The last word on an invocation; with managed instances the only one.
-    fn report(&mut self, outcome: &Outcome, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
-        let is_it = |open: &Open| open.request_id == outcome.request_id;
-        if !self.open.iter().any(is_it) {
-            return Vec::new(); // reported before, or by a process before this one
+    fn report(
+        &mut self,
+        outcome: &Outcome,
+        figures: Option<&Figures>,
+        time_ms: i64,
+        random: &mut impl FnMut() -> u64,
+    ) -> Vec<Effect> {
+        let request_id = &outcome.request_id;
+        if self.is_finished(request_id) {
+            return Vec::new(); // reported before
         }
-        self.take_early_calls(&outcome.request_id);
-        let Some(at) = self.open.iter().position(is_it) else { return Vec::new() };
-        let Some(mut open) = self.open.remove(at) else { return Vec::new() };
-        if FINISHED_MAX <= self.finished.len() {
-            self.finished.pop_front();
+        self.take_early_calls(request_id);
+        // Of two attempts of the same id the first one is reported first.
+        let at = self.open.iter().position(|open| open.request_id == *request_id);
+        let known = at.and_then(|at| self.open.remove(at));
+        let is_known = known.is_some();
+        let mut open = known.unwrap_or_else(|| self.of_another_process(request_id));
+        if self.position(request_id).is_none() {
+            push_bounded(&mut self.finished, request_id.clone(), FINISHED_MAX);
         }
-        self.finished.push_back(open.request_id.clone());
-        if open.ended {
+        if let Some(metrics) = &mut self.metrics {
+            tell_end_call(metrics, &mut open);
+            metrics.status(&mut open, outcome, time_ms);
+            if metrics.reported(&mut open, outcome, figures, time_ms) {
+                self.remembered.last_oom_request_id.clone_from(request_id);
+            }
+        }
+        if open.ended || !is_known {
             return Vec::new();
         }
         open.outcome = Some(outcome.clone());
@@ -252,7 +342,7 @@ impl Invocations {
         if open.outcome.is_none() {
             let duration_ms = open.begin().map(|begin| (self.latest - begin).max(0) as f64 / 1e6);
             let request_id = open.request_id.clone();
-            open.outcome = Some(Outcome { request_id, status, error_type: None, duration_ms });
+            open.outcome = Some(Outcome { request_id, status, duration_ms, ..Outcome::default() });
         }
         self.span_of(open, random)
     }
@@ -267,29 +357,69 @@ impl Invocations {
         root_span::make(open, &self.settings, self.latest, random).map(|payload| Effect::Span(Box::new(payload)))
     }
 
-    /// The entry of an invocation, new if it was not known.
-    fn entry(&mut self, request_id: &str) -> &mut Open {
-        let at = match self.open.iter().position(|open| open.request_id == request_id) {
-            Some(at) => at,
-            None => {
-                if OPEN_MAX <= self.open.len() {
-                    self.evicted.extend(self.open.pop_front().filter(|open| !open.ended));
-                }
-                let cold_start = !self.first_seen && self.remembered.coldstart_request_id.is_empty();
-                self.first_seen = true;
-                if cold_start {
-                    request_id.clone_into(&mut self.remembered.coldstart_request_id);
-                }
-                self.open.push_back(Open { request_id: request_id.to_owned(), cold_start, ..Open::default() });
-                self.open.len() - 1
-            }
-        };
-        &mut self.open[at]
+    /// Where the entry of an invocation is, a new one if it was not known; `at` is when something was told of it.
+    fn entry(&mut self, request_id: &str, at: i64) -> usize {
+        self.position(request_id).unwrap_or_else(|| self.add(request_id, at))
+    }
+
+    /// The latest attempt of this id.
+    fn position(&self, request_id: &str) -> Option<usize> {
+        self.open.iter().rposition(|open| open.request_id == request_id)
+    }
+
+    fn add(&mut self, request_id: &str, at: i64) -> usize {
+        if OPEN_MAX <= self.open.len() {
+            self.evicted.extend(self.open.pop_front().filter(|open| !open.ended));
+        }
+        let is_told = self.told_before.as_deref() == Some(request_id);
+        let told = if is_told { Told::everything() } else { Told::default() };
+        let mut open = Open { request_id: request_id.to_owned(), told, ..Open::default() };
+        let is_first = !self.first_seen && self.remembered.coldstart_request_id.is_empty();
+        self.first_seen = true;
+        if is_first {
+            request_id.clone_into(&mut self.remembered.coldstart_request_id);
+            open.proactive = self.ready_since().is_some_and(|since| PROACTIVE_AFTER < at.saturating_sub(since));
+            open.cold_start = !open.proactive;
+        }
+        self.open.push_back(open);
+        self.open.len() - 1
+    }
+
+    /// What can be said of an invocation that this process has not seen from its beginning.
+    fn of_another_process(&self, request_id: &str) -> Open {
+        let Remembered { coldstart_request_id, last_request_id, end_ms, .. } = &self.remembered;
+        let has_told_its_end = *end_ms != 0 || last_request_id != request_id;
+        let told = if has_told_its_end { Told::everything() } else { Told::beginning() };
+        Open { request_id: request_id.to_owned(), cold_start: coldstart_request_id == request_id, told, ..Open::default() }
+    }
+
+    /// Since when the sandbox waits for its first invocation. A snapshot is made long before.
+    fn ready_since(&self) -> Option<i64> {
+        let sandbox = self.settings.sandbox.as_ref()?;
+        if sandbox.snap_start { self.restored_at } else { Some(sandbox.started_at) }
     }
 
     fn apply_restored(&mut self, arn: &str) {
         if let Some(restored) = self.restored.take_if(|restored| restored.arn == arn) {
+            self.told_before = (restored.end_ms != 0).then(|| restored.last_request_id.clone());
             self.remembered = restored;
+        }
+    }
+
+    /// A line tells which invocation speaks, and maybe that its memory is not enough.
+    fn line(&mut self, line: &LogLine, time_ms: i64) {
+        // Of several at once nobody can tell which it is.
+        let current = Some(&self.remembered.last_request_id).filter(|id| !id.is_empty() && !self.settings.is_managed());
+        let Some(request_id) = line.request_id.as_ref().or(current).cloned() else { return };
+        if line.out_of_memory && self.remembered.last_oom_request_id != request_id {
+            self.remembered.last_oom_request_id.clone_from(&request_id);
+            let open = self.position(&request_id);
+            if let (Some(metrics), Some(open)) = (&mut self.metrics, open) {
+                metrics.out_of_memory(&mut self.open[open], time_ms);
+            }
+        }
+        if self.remembered.last_log_request_id != request_id {
+            self.remembered.last_log_request_id = request_id;
         }
     }
 
@@ -314,6 +444,15 @@ impl Open {
     }
 }
 
+/// A library may say that its handler has failed, or answer so.
+fn tell_end_call(metrics: &mut Metrics, open: &mut Open) {
+    let Some(call) = &open.end else { return };
+    if call.error.is_some() || call.status_code.is_some_and(|code| (500..600).contains(&code)) {
+        let time_ms = call.at / 1_000_000;
+        metrics.failed(open, time_ms);
+    }
+}
+
 /// The call with this id, else the oldest without one. A call with another id is never taken.
 fn take_matching<T>(calls: &mut VecDeque<T>, id_of: impl Fn(&T) -> Option<&str>, request_id: &str) -> Option<T> {
     let with_id = calls.iter().position(|call| id_of(call) == Some(request_id));
@@ -321,11 +460,11 @@ fn take_matching<T>(calls: &mut VecDeque<T>, id_of: impl Fn(&T) -> Option<&str>,
     calls.remove(at)
 }
 
-fn push_bounded<T>(calls: &mut VecDeque<T>, call: T) {
-    if CALLS_MAX <= calls.len() {
-        calls.pop_front();
+fn push_bounded<T>(items: &mut VecDeque<T>, item: T, items_max: usize) {
+    if items_max <= items.len() {
+        items.pop_front();
     }
-    calls.push_back(call);
+    items.push_back(item);
 }
 
 /// An ARN in lower case without the version or alias that an invocation may name behind it.
@@ -337,12 +476,14 @@ pub fn unqualified(arn: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tags::Tags;
     use crate::model::trace_context::TraceContext;
 
     const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:Shop";
 
     fn machine(root_spans: RootSpans, restored: Option<Remembered>) -> Invocations {
-        let settings = Settings { root_spans, service: None, function_name: None, tags: Tags::default() };
+        let (service, function_name, tags) = (None, None, Tags::default());
+        let settings = Settings { root_spans, service, function_name, tags, sandbox: None, metrics: None };
         Invocations::new(settings, restored)
     }
 
@@ -355,11 +496,14 @@ mod tests {
     }
 
     fn done(id: &str, time_ms: i64, status: Status, duration_ms: Option<f64>) -> Telemetry {
-        Telemetry { time_ms, what: What::RuntimeDone(Outcome { request_id: id.into(), status, error_type: None, duration_ms }) }
+        Telemetry {
+            time_ms,
+            what: What::RuntimeDone(Outcome { request_id: id.into(), status, duration_ms, ..Outcome::default() }),
+        }
     }
 
     fn report(id: &str, time_ms: i64) -> Telemetry {
-        let outcome = Outcome { request_id: id.into(), status: Status::Success, error_type: None, duration_ms: Some(5.0) };
+        let outcome = Outcome { request_id: id.into(), status: Status::Success, duration_ms: Some(5.0), ..Outcome::default() };
         Telemetry { time_ms, what: What::Report { outcome, figures: None } }
     }
 

@@ -32,7 +32,12 @@ pub(super) fn make(open: &Open, settings: &Settings, latest: i64, random: &mut i
     let mut payload = TracePayload::new(Vec::new());
     let mut tags = TagList::default();
     tags.push("request_id", &open.request_id);
-    tags.push("cold_start", if open.cold_start { "true" } else { "false" });
+    if !settings.is_managed() {
+        tags.push("cold_start", if open.cold_start { "true" } else { "false" });
+    }
+    if open.proactive {
+        tags.push("proactive_initialization", "true");
+    }
     tags.push("span.kind", "server");
     tags.push("invocation.status", status_word(outcome.status));
     if let Some(high) = context.and_then(|context| context.trace_id_high.as_deref()) {

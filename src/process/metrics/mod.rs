@@ -179,6 +179,12 @@ impl Aggregator {
         }
     }
 
+    /// From now on these tags are added to everything. The bucket must have been closed before: contexts are made anew.
+    pub fn set_global_tags(&mut self, tags: Vec<String>) {
+        self.contexts = Contexts::new(self.settings.seed);
+        self.settings.global_tags = tags;
+    }
+
     /// Must come before points are added: it says when they came. The bucket has to be one that is not over, so [`Self::close`] comes first.
     pub fn open(&mut self, now: Moment) {
         let unix = now.unix.as_secs() as i64;
