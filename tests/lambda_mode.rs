@@ -185,6 +185,49 @@ fn metrics_of_an_invocation_are_sent_with_the_tags_of_its_function() {
 }
 
 #[test]
+fn managed_instances_ask_once_and_tell_of_invocations_by_telemetry() {
+    let extra = [("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances"), ("DD_LOGS_CONFIG_BATCH_WAIT", "0.01")];
+    let Stage { mut agent, lambda, intake } =
+        stage_with("managed", Manners::default(), FakeServer::start(|_| Reply::status(202)), &extra);
+    assert_eq!(lambda.call().body, br#"{"events":["SHUTDOWN"]}"#);
+    let subscribe = lambda.call();
+    let body: Value = serde_json::from_slice(&subscribe.body).unwrap();
+    assert_eq!(body["schemaVersion"], "2025-01-29");
+    lambda.wait_asked();
+    let of = |id: &str, text: &str| {
+        let record = json!({"requestId": id, "message": text});
+        json!({"time": "2026-01-02T03:04:05.100Z", "type": "function", "record": record})
+    };
+    telemetry(communication(&subscribe), &[line_before_start("whose?"), started("r-1"), started("r-2"), of("r-2", "two")]);
+    let metrics = json!({"durationMs": 12.5});
+    let record = json!({"requestId": "r-1", "status": "success", "metrics": metrics});
+    let report = json!({"time": "2026-01-02T03:04:05.230Z", "type": "platform.report", "record": record});
+    telemetry(communication(&subscribe), &[line("whose again?"), report]);
+    agent.wait_for("logs", "sent", 6);
+    assert!(!lambda.has_asked(), "one question is all");
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+    let records = intake.records();
+    let ids: Vec<(&str, &str)> = records
+        .iter()
+        .filter(|record| record["signal"] == "logs")
+        .map(|record| &record["message"])
+        .map(|message| (message["message"].as_str().unwrap(), message["lambda"]["request_id"].as_str().unwrap_or_default()))
+        .collect();
+    let expected = [
+        ("whose?", ""),
+        ("START RequestId: r-1 Version: $LATEST", "r-1"),
+        ("START RequestId: r-2 Version: $LATEST", "r-2"),
+        (r#"{"requestId":"r-2","message":"two"}"#, "r-2"),
+        ("whose again?", ""),
+        ("REPORT RequestId: r-1\tRuntime Duration: 12.50 ms", "r-1"),
+    ];
+    assert_eq!(ids, expected);
+    assert_eq!(values(&records, "invocations").iter().map(|(sum, ..)| sum).sum::<f64>(), 2.0);
+    assert_eq!(values(&records, "duration").iter().map(|(sum, ..)| *sum).collect::<Vec<_>>(), [0.0125]);
+}
+
+#[test]
 fn metrics_of_invocations_can_be_switched_off() {
     for (switch, left) in [("DD_ENHANCED_METRICS", false), ("DD_LAMBDA_PROC_ENHANCED_METRICS", true)] {
         let intake = FakeServer::start(|_| Reply::status(202));
@@ -200,6 +243,143 @@ fn metrics_of_invocations_can_be_switched_off() {
         lambda.shutdown(2_000);
         assert_ok(&agent.finish());
     }
+}
+
+#[test]
+fn log_lines_have_what_the_function_and_the_platform_tell_of_them() {
+    let rules = json!([
+        {"type": "exclude_at_match", "name": "platform", "pattern": "^END "},
+        {"type": "mask_sequences", "name": "tokens", "pattern": "token=\\w+", "replace_placeholder": "token=***"},
+    ]);
+    let extra = [
+        ("DD_LOGS_CONFIG_PROCESSING_RULES", rules.to_string()),
+        ("DD_SERVICE", "Checkout".to_owned()),
+        ("DD_ENV", "prod".to_owned()),
+        ("DD_TAGS", "team:web".to_owned()),
+    ];
+    let extra: Vec<(&'static str, &str)> = extra.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let Stage { agent, lambda, intake } =
+        stage_with("log-lines", Manners::default(), FakeServer::start(|_| Reply::status(202)), &extra);
+    lambda.call();
+    let port = communication(&lambda.call());
+    lambda.wait_asked();
+    lambda.invoke("r-1", FAR);
+    let tagged = json!({"level": "WARN", "ddtags": "order:7", "message": "token=abc", "requestId": "r-0"});
+    let dropped = json!({"droppedBytes": 9, "droppedRecords": 2, "reason": "too slow"});
+    telemetry(
+        port,
+        &[
+            started("r-1"),
+            line(&tagged.to_string()),
+            line("MemoryError: no more"),
+            json!({"time": "2026-01-02T03:04:05.150Z", "type": "platform.logsDropped", "record": dropped}),
+            done("r-1", "timeout"),
+        ],
+    );
+    lambda.wait_asked();
+    telemetry(port, &[report("r-1")]);
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+    let entries = intake.records_of("logs");
+    let arn = ARN.to_ascii_lowercase();
+    let text = |entry: &Value| entry["message"]["message"].as_str().unwrap().to_owned();
+    let told: Vec<(String, &str, &str)> = entries
+        .iter()
+        .map(|entry| {
+            let id = entry["message"]["lambda"]["request_id"].as_str().unwrap_or_default();
+            (text(entry), entry["status"].as_str().unwrap(), id)
+        })
+        .collect();
+    let told: Vec<(&str, &str, &str)> = told.iter().map(|(text, status, id)| (text.as_str(), *status, *id)).collect();
+    let expected = [
+        ("START RequestId: r-1 Version: $LATEST", "info", "r-1"),
+        (r#"{"level":"WARN","message":"token=***","requestId":"r-0"}"#, "warn", "r-0"),
+        ("MemoryError: no more", "error", "r-1"),
+        ("the platform dropped 2 log records: too slow", "warn", ""),
+        (
+            "REPORT RequestId: r-1\tDuration: 170.33 ms\tRuntime Duration: 139.20 ms\tPost Runtime Duration: 31.13 ms\t\
+             Billed Duration: 471 ms\tMemory Size: 256 MB\tMax Memory Used: 91 MB",
+            "info",
+            "r-1",
+        ),
+    ];
+    assert_eq!(told, expected);
+    for entry in &entries {
+        assert_eq!((&entry["ddsource"], &entry["service"]), (&json!("lambda"), &json!("checkout")));
+        assert_eq!((&entry["hostname"], &entry["message"]["lambda"]["arn"]), (&json!(arn), &json!(arn)));
+        let tags = entry["ddtags"].as_str().unwrap();
+        for tag in ["env:prod", "service:checkout", "team:web", "functionname:shop", "region:eu-west-1"] {
+            assert!(tags.split(',').any(|known| known == tag), "no {tag} in {tags}");
+        }
+        assert_eq!(tags.ends_with(",order:7"), text(entry).contains("token="), "{tags}");
+    }
+    assert_eq!(entries[0]["timestamp"], 1_767_323_045_000_i64);
+}
+
+#[test]
+fn lines_before_any_invocation_are_not_lost_when_none_comes() {
+    let Stage { agent, lambda, intake } = stage("no-invoke");
+    lambda.call();
+    let port = communication(&lambda.call());
+    lambda.wait_asked();
+    telemetry(port, &[line("first"), line("second")]);
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+    let entries = intake.records_of("logs");
+    let texts: Vec<&Value> = entries.iter().map(|entry| &entry["message"]["message"]).collect();
+    assert_eq!(texts, [&json!("first"), &json!("second")]);
+    assert!(entries.iter().all(|entry| entry["message"]["lambda"].get("request_id").is_none()), "{entries:?}");
+}
+
+#[test]
+fn only_kinds_of_lines_that_are_wanted_are_shipped() {
+    let of = |name, extra: &[(&'static str, &str)]| {
+        let Stage { agent, lambda, intake } =
+            stage_with(name, Manners::default(), FakeServer::start(|_| Reply::status(202)), extra);
+        lambda.call();
+        let subscribe = lambda.call();
+        let body: Value = serde_json::from_slice(&subscribe.body).unwrap();
+        let types = body["types"].as_array().unwrap().iter().map(|kind| kind.as_str().unwrap().to_owned());
+        lambda.wait_asked();
+        lambda.invoke("r-1", FAR);
+        telemetry(communication(&subscribe), &[started("r-1"), line("work"), done("r-1", "success")]);
+        lambda.wait_asked();
+        let texts = intake.records_of("logs").into_iter().map(|entry| entry["message"]["message"].as_str().unwrap().to_owned());
+        let told = (types.collect::<Vec<_>>().join(" "), texts.collect::<Vec<_>>().join(" "));
+        lambda.shutdown(2_000);
+        assert_ok(&agent.finish());
+        told
+    };
+    let expected = |types: &str, lines: &str| (types.to_owned(), lines.to_owned());
+    let only_function = [("DD_LOGS_CONFIG_LAMBDA_LOGS_TYPE", "FUNCTION")];
+    assert_eq!(of("kinds-function", &only_function), expected("platform function", "work"));
+    assert_eq!(of("kinds-none", &[("DD_SERVERLESS_LOGS_ENABLED", "false")]), expected("platform", ""));
+}
+
+#[test]
+fn lines_of_the_agents_own_do_not_make_further_ones() {
+    let extra = [("DD_LOG_LEVEL", "trace")];
+    let Stage { mut agent, lambda, intake } =
+        stage_with("own-lines", Manners::default(), FakeServer::start(|_| Reply::status(202)), &extra);
+    lambda.call();
+    let port = communication(&lambda.call());
+    let mut counts = Vec::new();
+    for round in 0..8 {
+        lambda.wait_asked();
+        let own = agent.new_lines();
+        counts.push(own.len());
+        let event = |text: &String| json!({"time": "2026-01-02T03:04:05.100Z", "type": "extension", "record": text});
+        let id = format!("r-{round}");
+        lambda.invoke(&id, FAR);
+        telemetry(port, &own.iter().map(event).collect::<Vec<_>>());
+        telemetry(port, &[started(&id), done(&id, "success")]);
+    }
+    lambda.wait_asked();
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+    drop(intake);
+    let (early, late) = (counts[2..5].iter().max(), counts[5..].iter().max());
+    assert!(late <= early.map(|most| most + 5).as_ref(), "own lines by round: {counts:?}");
 }
 
 #[test]

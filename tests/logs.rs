@@ -124,3 +124,34 @@ fn a_body_of_one_entry_leaves_after_the_configured_wait() {
     assert_eq!(stage.intake.next().records().len(), 1);
     stage.agent.stop_and_finish().assert_clean();
 }
+
+#[test]
+fn rules_of_the_user_drop_mask_and_put_together_lines() {
+    let rules = json!([
+        {"type": "multi_line", "name": "begins", "pattern": "^\\["},
+        {"type": "exclude_at_match", "name": "health", "pattern": "GET /health"},
+        {"type": "mask_sequences", "name": "cards", "pattern": "card=\\d+(\\d{2})", "replace_placeholder": "card=*$1"},
+        {"type": "exclude_at_match", "name": "broken", "pattern": "("},
+    ]);
+    let stage = stage(&[("DD_LOGS_CONFIG_PROCESSING_RULES", &rules.to_string()), ("DD_LOGS_CONFIG_BATCH_WAIT", "600")]);
+    let lines = ["[1] pay card=123456", "  at x card=99", "[2] GET /health", "[3] last"];
+    let events = lines.iter().map(|line| function("2026-01-02T03:04:05.678Z", json!(line)));
+    assert_eq!(stage.telemetry(&Value::from(events.collect::<Vec<_>>())), 200);
+    let finished = stage.agent.stop_and_finish();
+    finished.assert_clean();
+    let entries = stage.intake.records();
+    let messages: Vec<&Value> = entries.iter().map(|entry| &entry["message"]).collect();
+    assert_eq!(messages, [&json!("[1] pay card=*56\n  at x card=99"), &json!("[3] last")]);
+    let of = |name| finished.ledger().of("logs", name);
+    assert_eq!((of("accepted"), of("sent"), of("filtered")), (4, 3, 1), "lines count, not messages");
+    assert!(finished.says("logs_config.processing_rules: pattern `(` cannot be used"), "{finished:?}");
+}
+
+#[test]
+fn a_message_that_may_go_on_waits_a_second_for_it() {
+    let rules = json!([{"type": "multi_line", "name": "begins", "pattern": "^\\["}]).to_string();
+    let stage = stage(&[("DD_LOGS_CONFIG_PROCESSING_RULES", &rules), ("DD_LOGS_CONFIG_BATCH_WAIT", "0.01")]);
+    stage.telemetry(&json!([function("2026-01-02T03:04:05.678Z", json!("[1] alone"))]));
+    assert_eq!(stage.intake.next().records()[0]["message"], "[1] alone");
+    stage.agent.stop_and_finish().assert_clean();
+}

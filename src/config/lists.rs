@@ -5,6 +5,7 @@
 //! Words          a b c, or a JSON array of texts
 //! Quoted         "GET /a,b",c: commas between, quotes around what has commas of its own, "" for a quote inside
 //! ReplaceTags    a JSON array of {"name","pattern","repl"}
+//! LogRules       a JSON array of {"type","name","pattern","replace_placeholder"}
 //! MapperProfiles a JSON array of {"name","prefix","mappings":[{"match","match_type","name","tags":{"key":"value"}}]}
 //! ```
 
@@ -12,6 +13,7 @@ use crate::config::values::Expected;
 use crate::config::values::Raw;
 use crate::config::values::Value;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Map;
 
 /// Texts without blanks in them, unless they are written as JSON or in the file.
@@ -143,6 +145,37 @@ fn replace_tag(raw: &Raw) -> Option<ReplaceTag> {
     Some(ReplaceTag { name: of("name")?, pattern: of("pattern")?, repl: of("repl").unwrap_or_default() })
 }
 
+/// Processing rules for logs, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct LogRules(pub Vec<LogRule>);
+
+/// One of them, its pattern not yet compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct LogRule {
+    /// `exclude_at_match`, `include_at_match`, `mask_sequences` or `multi_line`.
+    pub r#type: String,
+    /// For people.
+    #[serde(default)]
+    pub name: String,
+    /// What is looked for.
+    pub pattern: String,
+    /// What takes its place.
+    #[serde(default)]
+    pub replace_placeholder: String,
+}
+
+impl Value for LogRules {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        let rules: Option<LogRules> = from_json(raw);
+        rules.ok_or(Expected("a list of rules with type, name and pattern"))
+    }
+
+    fn show(&self) -> String {
+        let show = |rule: &LogRule| format!("{}: {} {}", rule.name, rule.r#type, rule.pattern);
+        self.0.iter().map(show).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// Profiles of rules that make tags of parts of metrics' names, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct MapperProfiles(pub Vec<MapperProfile>);
@@ -183,11 +216,7 @@ impl Mapping {
 
 impl Value for MapperProfiles {
     fn parse(raw: &Raw) -> Result<Self, Expected> {
-        let profiles: Option<MapperProfiles> = match raw {
-            Raw::Text(text) if text.trim().is_empty() => Some(MapperProfiles::default()),
-            Raw::Text(text) => serde_json::from_str(text).ok(),
-            raw => serde_json::from_value(json(raw)).ok(),
-        };
+        let profiles: Option<MapperProfiles> = from_json(raw);
         let is_whole = |mapping: &Mapping| !mapping.r#match.is_empty() && !mapping.name.is_empty();
         let good = |profile: &MapperProfile| !profile.prefix.is_empty() && profile.mappings.iter().all(is_whole);
         profiles
@@ -199,6 +228,16 @@ impl Value for MapperProfiles {
         let show = |rule: &Mapping| format!("{} -> {}", rule.r#match, rule.name);
         self.0.iter().flat_map(|profile| profile.mappings.iter().map(show)).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// What is written as JSON in a variable or as a tree in the file; an empty text is an empty list.
+fn from_json<T: DeserializeOwned>(raw: &Raw) -> Option<T> {
+    let tree = match raw {
+        Raw::Text(text) if text.trim().is_empty() => Some(serde_json::Value::Array(Vec::new())),
+        Raw::Text(text) => serde_json::from_str(text).ok(),
+        raw => Some(json(raw)),
+    };
+    serde_json::from_value(tree?).ok()
 }
 
 /// The same tree with texts as its leaves.
@@ -253,6 +292,17 @@ mod tests {
         check::<ReplaceTags>(text(r#"[{"name": "*"}]"#), None);
         check::<ReplaceTags>(text(r#"[{"name": "", "pattern": "x"}]"#), None);
         check::<ReplaceTags>(Raw::List(vec![text("a")]), None);
+    }
+
+    #[test]
+    fn rules_for_logs_come_as_json_or_from_the_file() {
+        let json = r#"[{"type": "mask_sequences", "name": "n", "pattern": "a", "replace_placeholder": "b"}]"#;
+        check::<LogRules>(text(json), Some("n: mask_sequences a"));
+        let entry = |key: &str, value: &str| (key.to_owned(), text(value));
+        let rule = Raw::Map(vec![entry("type", "exclude_at_match"), entry("pattern", "b")]);
+        check::<LogRules>(Raw::List(vec![rule]), Some(": exclude_at_match b"));
+        check::<LogRules>(text(""), Some(""));
+        check::<LogRules>(text(r#"[{"type": "exclude_at_match"}]"#), None);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub use handles::Handles;
 pub use handles::Kept;
 pub use keys::KeySource;
 pub use keys::Way;
+pub use lists::LogRules;
 pub use lists::MapperProfile;
 pub use lists::MapperProfiles;
 pub use lists::Mapping;

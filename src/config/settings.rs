@@ -3,6 +3,7 @@
 
 use crate::config::endpoints::KeyedUrls;
 use crate::config::endpoints::LogIntakes;
+use crate::config::lists::LogRules;
 use crate::config::lists::MapperProfiles;
 use crate::config::lists::Quoted;
 use crate::config::lists::ReplaceTags;
@@ -354,6 +355,10 @@ settings! {
     logs_additional_endpoints: LogIntakes = "logs_config.additional_endpoints" [] "[]";
     /// Longest wait before a part-filled body of logs leaves.
     logs_batch_wait: Duration = "logs_config.batch_wait" [] "5";
+    /// Which lines go on and what is hidden in them: rules with type, name, pattern and replace_placeholder.
+    logs_processing_rules: LogRules = "logs_config.processing_rules" [] "";
+    /// Kinds of lines that are shipped from Lambda: platform, function, extension.
+    lambda_logs_type: Words = "logs_config.lambda_logs_type" [] "platform function extension";
     /// Compress bodies of logs.
     logs_use_compression: bool = "logs_config.use_compression" [] "true";
     /// Compression of all bodies, from 0 (none) to 9.

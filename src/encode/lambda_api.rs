@@ -10,8 +10,7 @@ pub fn register(managed_instances: bool) -> String {
 
 /// The body of a telemetry subscription to `http://sandbox.localdomain:port/lambda/logs`. The smallest buffers: an event that waits
 /// in the platform's buffer while the sandbox freezes is late by a whole idle time.
-pub fn subscribe(managed_instances: bool, with_logs: bool, port: u16) -> String {
-    let types: &[&str] = if with_logs { &["platform", "function", "extension"] } else { &["platform"] };
+pub fn subscribe(managed_instances: bool, types: &[&str], port: u16) -> String {
     json!({
         "schemaVersion": if managed_instances { "2025-01-29" } else { "2022-12-13" },
         "types": types,

@@ -1,4 +1,4 @@
-//! Log lines from telemetry events to bodies: attribute, (rules), cut, encode, batch.
+//! Log lines from telemetry events to bodies: attribute, put together, apply the user's rules, cut, encode, batch.
 
 use crate::batch::Batch;
 use crate::batch::Limits;
@@ -9,8 +9,12 @@ use crate::model::invocation::Telemetry;
 use crate::model::invocation::What;
 use crate::model::log_line::LogLine;
 use crate::pipeline::Stage;
+use crate::process::log_rules;
+use crate::process::log_rules::Joiner;
+use crate::process::log_rules::Rule;
 use crate::process::logs as rules;
 use crate::process::logs::Attribution;
+use crate::process::pattern::Pattern;
 use crate::spool::Body;
 use crate::spool::Kind;
 use crate::spool::Queue;
@@ -27,13 +31,16 @@ use std::time::Duration;
 /// Runtime durations that are remembered until the report of the same invocation comes.
 const DURATIONS_MAX: usize = 64;
 
+/// A message that further lines may belong to waits so long for them.
+const JOIN_WAIT: Duration = Duration::from_secs(1);
+
 /// What the pipeline takes.
 #[derive(Debug)]
 pub enum LogsItem {
     /// Telemetry events; the claim is for the lines among them.
     Telemetry(Vec<Telemetry>),
-    /// The function's ARN is known: without version, in lower case.
-    Function(String),
+    /// The function is known: its ARN, without version and in lower case, empty if only the rest is; and inside Lambda all tags, `k:v,k:v`.
+    Function(String, Option<String>),
     /// `/next` told of an invocation with this request id.
     Invoked(String),
 }
@@ -43,6 +50,12 @@ pub enum LogsItem {
 pub struct Settings {
     /// Ship logs at all; otherwise lines are counted as filtered.
     pub enabled: bool,
+    /// Also the lines that platform events make.
+    pub with_platform: bool,
+    /// Which lines go on, and what is hidden in them.
+    pub rules: Vec<Rule>,
+    /// Lines up to the next one that matches are one message.
+    pub begins: Option<Pattern>,
     /// What all entries have in common.
     pub common: Common,
     /// Longest wait of a part-filled body; also of lines that wait for an invocation outside Lambda.
@@ -55,6 +68,8 @@ pub struct Settings {
     pub host_is_function: bool,
     /// Lines before the first invocation wait for it as long as it takes. Outside Lambda there may never be one.
     pub hold_orphans: bool,
+    /// Several invocations run at once, so that nobody can tell whose a line without an id is.
+    pub concurrent: bool,
 }
 
 /// The stage.
@@ -67,6 +82,8 @@ pub struct LogsStage {
     body: Option<(Compressor, Claim)>,
     entry: Vec<u8>,
     orphans_since: Option<Duration>,
+    joiner: Option<Joiner<Claim>>,
+    joining_since: Option<Duration>,
     queue: Arc<Queue>,
     ledger: Arc<Ledger>,
 }
@@ -80,8 +97,10 @@ impl LogsStage {
             age_max: settings.batch_wait,
         };
         LogsStage {
+            attribution: Attribution::new(settings.concurrent),
+            joiner: settings.begins.clone().map(Joiner::new),
+            joining_since: None,
             settings,
-            attribution: Attribution::default(),
             durations: VecDeque::new(),
             batch: Batch::new(limits),
             body: None,
@@ -98,13 +117,16 @@ impl LogsStage {
             let waited = self.attribution.started(request_id);
             self.put_all(waited, now);
         }
-        if let Some(line) = rules::platform_line(&event.what, event.time_ms, runtime_duration) {
+        let wanted = self.settings.with_platform.then(|| rules::platform_line(&event.what, event.time_ms, runtime_duration));
+        if let Some(line) = wanted.flatten() {
+            self.put_joined(now);
             let claim = self.ledger.accept(Signal::Logs, 1);
             self.put(line, claim, now);
         }
         if let What::Line(line) = event.what {
             let ready = self.attribution.line(line, claim.split(1));
             self.put_all(ready, now);
+            self.joining_since = self.joining_since.or(Some(now.uptime)).filter(|_| self.is_joining());
         }
     }
 
@@ -130,15 +152,32 @@ impl LogsStage {
 
     fn put_all(&mut self, lines: Vec<(LogLine, Claim)>, now: Now) {
         for (line, claim) in lines {
+            let whole = match &mut self.joiner {
+                None => Some((line, claim)),
+                Some(joiner) => joiner.line(line, claim, Claim::merge),
+            };
+            if let Some((line, claim)) = whole {
+                self.put(line, claim, now);
+            }
+        }
+    }
+
+    fn is_joining(&self) -> bool {
+        self.joiner.as_ref().is_some_and(Joiner::is_open)
+    }
+
+    /// Puts the message that waits for further lines.
+    fn put_joined(&mut self, now: Now) {
+        self.joining_since = None;
+        if let Some((line, claim)) = self.joiner.as_mut().and_then(Joiner::take) {
             self.put(line, claim, now);
         }
     }
 
     fn put(&mut self, mut line: LogLine, claim: Claim, now: Now) {
-        if !self.settings.enabled || rules::is_blank(&line) {
+        if !self.settings.enabled || rules::is_blank(&line) || !log_rules::apply(&self.settings.rules, &mut line.message) {
             return claim.drop_all(Reason::Filtered);
         }
-        // Processing rules will stand here: they see the message as it will be sent.
         rules::cut(&mut line.message);
         self.entry.clear();
         encode_logs::entry(&line, &self.settings.common, &mut self.entry);
@@ -185,7 +224,10 @@ impl Stage for LogsStage {
                     self.event(event, &mut parcel.claim, now);
                 }
             }
-            LogsItem::Function(arn) => {
+            LogsItem::Function(arn, tags) => {
+                if let Some(tags) = tags {
+                    self.settings.common.tags = tags;
+                }
                 if self.settings.host_is_function {
                     self.settings.common.hostname.clone_from(&arn);
                 }
@@ -202,7 +244,23 @@ impl Stage for LogsStage {
 
     fn due(&self) -> Option<Duration> {
         let orphans = self.orphans_since.map(|since| since + self.settings.batch_wait);
-        self.batch.due().into_iter().chain(orphans).min()
+        let joining = self.joining_since.map(|since| since + JOIN_WAIT);
+        self.batch.due().into_iter().chain(orphans).chain(joining).min()
+    }
+
+    fn on_due(&mut self, now: Now) {
+        if self.joining_since.is_some_and(|since| since + JOIN_WAIT <= now.uptime) {
+            self.put_joined(now);
+        }
+        if self
+            .batch
+            .due()
+            .into_iter()
+            .chain(self.orphans_since.map(|since| since + self.settings.batch_wait))
+            .any(|due| due <= now.uptime)
+        {
+            self.flush(now);
+        }
     }
 
     fn flush(&mut self, now: Now) {
@@ -211,6 +269,7 @@ impl Stage for LogsStage {
             self.put_all(waited, now);
             self.orphans_since = None;
         }
+        self.put_joined(now);
         self.close_body();
     }
 
@@ -218,6 +277,7 @@ impl Stage for LogsStage {
     fn finish(&mut self, now: Now) {
         let waited = self.attribution.release();
         self.put_all(waited, now);
+        self.put_joined(now);
         self.close_body();
     }
 }

@@ -1,5 +1,5 @@
 //! The rules for log lines: which invocation a line belongs to, what the platform's events say as text, and how long a line may be.
-//! Processing rules (mask, exclude, include) will act between attribution and the cut.
+//! Processing rules act between attribution and the cut, see `log_rules`.
 
 use crate::model::invocation::Figures;
 use crate::model::invocation::Outcome;
@@ -22,26 +22,34 @@ const ORPHAN_BYTES_MAX: usize = 1 << 20;
 /// Gives lines the request id they belong to. `T` travels with each line.
 ///
 /// A line with an id of its own keeps it. Others belong to the invocation that started last. What comes before the first start
-/// waits for it, since in a cold start the function's first lines overtake it.
+/// waits for it, since in a cold start the function's first lines overtake it. Where several run at once nobody can tell, so lines keep what
+/// they have.
 #[derive(Debug)]
 pub struct Attribution<T> {
     current: Option<String>,
     /// The platform's `start` has been seen: it is exact, so `/next` need not be asked.
     exact: bool,
+    /// Several invocations run at once.
+    concurrent: bool,
     orphans: VecDeque<(LogLine, T)>,
     orphan_bytes: usize,
 }
 
 impl<T> Default for Attribution<T> {
     fn default() -> Self {
-        Attribution { current: None, exact: false, orphans: VecDeque::new(), orphan_bytes: 0 }
+        Attribution { current: None, exact: false, concurrent: false, orphans: VecDeque::new(), orphan_bytes: 0 }
     }
 }
 
 impl<T> Attribution<T> {
+    /// For one invocation at a time, or for several at once.
+    pub fn new(concurrent: bool) -> Attribution<T> {
+        Attribution { concurrent, ..Attribution::default() }
+    }
+
     /// Takes a line; returns those that can go on.
     pub fn line(&mut self, mut line: LogLine, with: T) -> Vec<(LogLine, T)> {
-        if line.request_id.is_some() {
+        if line.request_id.is_some() || self.concurrent {
             return vec![(line, with)];
         }
         if let Some(current) = &self.current {
@@ -114,7 +122,12 @@ pub fn platform_line(what: &What, time_ms: i64, runtime_duration_ms: Option<f64>
         }
         What::Report { outcome, figures } => {
             let id = &outcome.request_id;
-            line(report_text(outcome, figures.as_ref(), runtime_duration_ms), LogStatus::Info, Some(id))
+            // With managed instances it is the only word on the end.
+            let (suffix, status) = match (figures, runtime_duration_ms) {
+                (None, None) => end_suffix(outcome),
+                _ => (String::new(), LogStatus::Info),
+            };
+            line(report_text(outcome, figures.as_ref(), runtime_duration_ms) + &suffix, status, Some(id))
         }
         What::LogsDropped { records, reason } => {
             line(format!("the platform dropped {records} log records: {reason}"), LogStatus::Warn, None)
@@ -141,7 +154,9 @@ fn end_suffix(outcome: &Outcome) -> (String, LogStatus) {
 /// `REPORT RequestId: r<TAB>Duration: 1.00 ms<TAB>…`, with the parts that are known.
 fn report_text(outcome: &Outcome, figures: Option<&Figures>, runtime_duration_ms: Option<f64>) -> String {
     let mut parts = vec![format!("REPORT RequestId: {}", outcome.request_id)];
-    if let Some(duration) = outcome.duration_ms {
+    if let (Some(duration), None, None) = (outcome.duration_ms, figures, runtime_duration_ms) {
+        parts.push(format!("Runtime Duration: {duration:.2} ms"));
+    } else if let Some(duration) = outcome.duration_ms {
         parts.push(format!("Duration: {duration:.2} ms"));
         if let Some(runtime) = runtime_duration_ms {
             parts.push(format!("Runtime Duration: {runtime:.2} ms"));
@@ -195,6 +210,14 @@ mod tests {
     }
 
     #[test]
+    fn of_several_at_once_no_line_is_guessed() {
+        let mut attribution = Attribution::new(true);
+        assert_eq!(told(attribution.line(line("early"), ())), ["early@"]);
+        attribution.started("r-1");
+        assert_eq!(told(attribution.line(line("whose"), ())), ["whose@"]);
+    }
+
+    #[test]
     fn next_gives_the_id_only_while_the_platform_is_silent() {
         let mut attribution = Attribution::default();
         attribution.invoked("r-1");
@@ -227,6 +250,12 @@ mod tests {
         );
         assert_eq!(text(&What::Start { request_id: "r".into(), version: None }), "START RequestId: r Version: $LATEST");
         assert_eq!(text(&What::RuntimeDone(outcome.clone())), "END RequestId: r");
+        let failed = Outcome { status: Status::Failure, error_type: Some("Runtime.ExitError".into()), ..outcome.clone() };
+        let of_managed = platform_line(&What::Report { outcome: failed, figures: None }, 0, None).unwrap();
+        assert_eq!(of_managed.message, "REPORT RequestId: r\tRuntime Duration: 170.33 ms Task failed: Runtime.ExitError");
+        assert_eq!(of_managed.status, LogStatus::Error);
+        let dropped = What::LogsDropped { records: 12, reason: "consumer too slow".into() };
+        assert_eq!(text(&dropped), "the platform dropped 12 log records: consumer too slow");
         let timeout = Outcome { status: Status::Timeout, duration_ms: Some(3000.0), ..outcome };
         let line = platform_line(&What::RuntimeDone(timeout), 0, None).unwrap();
         assert_eq!(

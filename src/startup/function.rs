@@ -68,8 +68,7 @@ impl Teller {
     pub fn arn(&mut self, arn: &str) {
         if !arn.is_empty() && self.function.arn != arn {
             arn.clone_into(&mut self.function.arn);
-            tell(&self.logs, LogsItem::Function(arn.to_owned()), Signal::Logs);
-            self.tell_tags();
+            self.tell_pipelines();
         }
     }
 
@@ -77,17 +76,19 @@ impl Teller {
     pub fn invoked(&mut self, request_id: &str, arn: &str) {
         if self.place == Place::Lambda && self.function.runtime.is_none() {
             self.function.runtime = Some(usage::runtime(Path::new("/")));
-            self.tell_tags();
+            self.tell_pipelines();
         }
         self.arn(arn);
         tell(&self.logs, LogsItem::Invoked(request_id.to_owned()), Signal::Logs);
     }
 
-    fn tell_tags(&self) {
+    fn tell_pipelines(&self) {
+        let arn = self.function.arn.clone();
         if self.place == Place::Edge {
-            return;
+            return tell(&self.logs, LogsItem::Function(arn, None), Signal::Logs);
         }
         let tags = self.function.tags();
+        tell(&self.logs, LogsItem::Function(arn, Some(tags.joined())), Signal::Logs);
         let listed = |tags: &Tags| tags.pairs().iter().map(|(key, value)| format!("{key}:{value}")).collect();
         let mut custom = Tags::default();
         let is_wanted = |key: &str| !self.excluded.iter().any(|excluded| excluded == key);

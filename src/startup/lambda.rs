@@ -8,8 +8,7 @@ use crate::main_loop::Ends;
 use crate::main_loop::MainEvent;
 use crate::sources::lambda_api::Extension;
 use crate::sources::lambda_api::LambdaApi;
-use crate::startup::plan;
-use crate::startup::plan::Place;
+use crate::startup::log_plan;
 use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::net::Client;
@@ -66,9 +65,8 @@ impl LambdaSide {
     ) -> Result<Registered, StartError> {
         let managed = aws.initialization_type.as_deref() == Some("lambda-managed-instances");
         let extension = self.api.register(&self.name, &lambda_requests::register(managed)).map_err(StartError::Register)?;
-        let with_logs = plan::ships_logs(config, Place::Lambda);
-        let subscribe =
-            |address: SocketAddr| extension.subscribe(&lambda_requests::subscribe(managed, with_logs, address.port()));
+        let types = log_plan::subscribed(config);
+        let subscribe = |address: SocketAddr| extension.subscribe(&lambda_requests::subscribe(managed, &types, address.port()));
         let ends = match config.local_test {
             true => Ends::Library,
             false if communication.is_some_and(subscribe) => Ends::Platform,

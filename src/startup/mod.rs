@@ -17,6 +17,7 @@ mod further;
 mod hands;
 mod health;
 mod lambda;
+mod log_plan;
 mod memory;
 mod outside;
 mod parts;
@@ -160,7 +161,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let mut deliver = Deliver::start(args, config, memory, place, &key, &ways, clock, &exits_tx)?;
     let rates = RatesHandle::new(Random::from_system().bits());
     let hostname = plan::hostname(config, place);
-    let stages = stages(config, place, memory, &hostname, &rates);
+    let stages = Stages::of(config, place, &aws, memory, &hostname, &rates);
     let pipelines = Pipelines::start(stages, &deliver, &ledger, clock, &exits_tx)?;
 
     // Step 4 and 5: communication server with the restored state, trace agent, DogStatsD.
@@ -291,19 +292,6 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>,
     pipelines.finish(three_quarters);
     deliver.finish(&clock, by);
     state.save_clean(&remembered);
-}
-
-/// What each pipeline gets of the configuration, and the warnings about it.
-#[inline(never)]
-fn stages(config: &Config, place: Place, memory: Memory, hostname: &str, rates: &RatesHandle) -> Stages {
-    let (rules, mut refused) = plan::trace_rules(config);
-    refused.extend(plan::sampling_remarks(config, place).map(str::to_owned));
-    let traces = plan::traces(config, place, rules, hostname, memory, rates.clone());
-    let logs = plan::logs(config, place, hostname, memory);
-    let (metrics, refused_metrics) = dogstatsd::settings(config, place, hostname, memory);
-    refused.extend(refused_metrics);
-    refused.iter().for_each(|warning| log::warn!("{warning}"));
-    Stages { traces, logs, metrics }
 }
 
 fn place(args: &RunArgs, aws: &AwsEnv) -> Place {

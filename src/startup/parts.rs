@@ -1,5 +1,6 @@
 //! The parts of the agent as values: how each is put together, and how it is taken apart again.
 
+use crate::config::AwsEnv;
 use crate::config::Config;
 use crate::config::EventsFrom;
 use crate::config::RunArgs;
@@ -33,6 +34,7 @@ use crate::startup::deliver::Deliver;
 use crate::startup::deliver::flush_queues;
 use crate::startup::description;
 use crate::startup::dogstatsd;
+use crate::startup::log_plan;
 use crate::startup::memory::Memory;
 use crate::startup::plan;
 use crate::startup::plan::Place;
@@ -84,6 +86,22 @@ pub struct Stages {
     pub logs: logs::Settings,
     /// Points, events and service checks.
     pub metrics: metrics::Settings,
+}
+
+impl Stages {
+    /// What each pipeline gets of the configuration; warns about what it cannot use.
+    #[inline(never)]
+    pub fn of(config: &Config, place: Place, aws: &AwsEnv, memory: Memory, hostname: &str, rates: &RatesHandle) -> Stages {
+        let (rules, mut refused) = plan::trace_rules(config);
+        refused.extend(plan::sampling_remarks(config, place).map(str::to_owned));
+        let traces = plan::traces(config, place, rules, hostname, memory, rates.clone());
+        let (logs, refused_logs) = log_plan::logs(config, place, aws, hostname, memory);
+        let (metrics, refused_metrics) = dogstatsd::settings(config, place, hostname, memory);
+        refused.extend(refused_logs);
+        refused.extend(refused_metrics);
+        refused.iter().for_each(|warning| log::warn!("{warning}"));
+        Stages { traces, logs, metrics }
+    }
 }
 
 impl Pipelines {

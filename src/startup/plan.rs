@@ -5,13 +5,11 @@ use crate::config::BaseUrl;
 use crate::config::Config;
 use crate::config::Words;
 use crate::deliver::BackoffLimits;
-use crate::encode::logs as encode_logs;
 use crate::encode::traces as encode_traces;
 use crate::errors::StartError;
 use crate::model::api_key::masked;
 use crate::model::rates::RatesHandle;
 use crate::model::tags::Tags;
-use crate::pipeline::logs;
 use crate::pipeline::traces;
 use crate::process::pattern::Pattern;
 use crate::process::pattern::PatternError;
@@ -88,15 +86,6 @@ pub fn all_tags(config: &Config) -> Tags {
     tags
 }
 
-/// Inside Lambda two switches are about logs, and either of them turned on is enough; outside only one is.
-pub fn ships_logs(config: &Config, place: Place) -> bool {
-    match (place, config.logs_enabled, config.serverless_logs_enabled) {
-        (_, None, None) => true,
-        (Place::Edge, one, _) => one.unwrap_or(true),
-        (Place::Lambda, one, other) => one.unwrap_or(false) || other.unwrap_or(false),
-    }
-}
-
 fn user_tags(config: &Config) -> Vec<(String, String)> {
     let mut tags = config.tags.clone();
     tags.extend(&config.extra_tags);
@@ -133,7 +122,7 @@ pub fn trace_rules(config: &Config) -> (trace_rules::Settings, Vec<String>) {
 }
 
 /// Those that compile; the others are named in `refused`.
-fn usable<T>(items: impl Iterator<Item = Result<T, PatternError>>, setting: &str, refused: &mut Vec<String>) -> Vec<T> {
+pub fn usable<T>(items: impl Iterator<Item = Result<T, PatternError>>, setting: &str, refused: &mut Vec<String>) -> Vec<T> {
     let keep = |item: Result<T, PatternError>| item.map_err(|err| refused.push(format!("{setting}: {err}; ignored"))).ok();
     items.filter_map(keep).collect()
 }
@@ -318,25 +307,6 @@ pub fn span_kinds(config: &Config) -> &'static [&'static str] {
 /// may want what tracers do not; and inside Lambda the spans of an invocation belong together, and all of them are wanted.
 pub fn client_drop_p0s(config: &Config, place: Place) -> bool {
     place == Place::Edge && !config.probabilistic_enabled
-}
-
-/// The logs pipeline.
-pub fn logs(config: &Config, place: Place, hostname: &str, memory: Memory) -> logs::Settings {
-    logs::Settings {
-        enabled: ships_logs(config, place),
-        common: encode_logs::Common {
-            hostname: hostname.to_owned(),
-            service: config.service.as_deref().map(str::to_ascii_lowercase),
-            source: if place == Place::Lambda { "lambda" } else { "mote" },
-            tags: common_tags(config).joined(),
-            arn: String::new(),
-        },
-        batch_wait: config.logs_batch_wait,
-        body_bytes_max: memory.body,
-        compression_level: if config.logs_use_compression { config.compression_level } else { 0 },
-        host_is_function: place == Place::Lambda,
-        hold_orphans: place == Place::Lambda,
-    }
 }
 
 /// Scheme and host of an intake: the setting's, else the site's.

@@ -10,6 +10,7 @@ use crate::sources::trace_proxy::Intakes;
 use crate::sources::trace_proxy::Passer;
 use crate::sources::trace_proxy::Product;
 use crate::sources::trace_proxy::Settings;
+use crate::startup::log_plan;
 use crate::startup::memory::Memory;
 use crate::startup::plan;
 use crate::startup::plan::Place;
@@ -23,7 +24,7 @@ pub fn settings(config: &Config, place: Place, aws: &AwsEnv, hostname: &str, mem
     Settings {
         intakes: intakes(config),
         passer: passer(config, place, aws, hostname),
-        logs_enabled: plan::ships_logs(config, place),
+        logs_enabled: log_plan::ships_logs(config, place),
         evp_bytes_max: config.evp_max_payload_size.0,
         profile_bytes_max: memory.profile,
         request_bytes_max: memory.request,

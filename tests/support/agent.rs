@@ -147,6 +147,13 @@ impl Agent {
         }
     }
 
+    /// The lines that have come since this was asked last, those that were waited for left out.
+    pub fn new_lines(&mut self) -> Vec<String> {
+        let new: Vec<(Stream, String)> = self.lines.try_iter().collect();
+        self.seen.extend(new.iter().cloned());
+        new.into_iter().map(|(_, line)| line).collect()
+    }
+
     /// Asks for the ledger until a signal's number reaches `at_least`.
     #[track_caller]
     pub fn wait_for(&mut self, signal: &str, name: &str, at_least: u64) {
