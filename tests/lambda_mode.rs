@@ -531,6 +531,8 @@ fn taken_ports_and_bad_settings_do_not_fail_the_function() {
         ("DD_APM_RECEIVER_PORT", &port),
         ("DD_SITE", "a b"),
         ("DD_MAX_MEMORY", "much"),
+        ("DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT", "0.0.0.0:4318"),
+        ("DD_SERVERLESS_APPSEC_ENABLED", "true"),
     ];
     let agent = Agent::start(&[], &env(&lambda, &dead_url(), &extra));
     assert!(lambda.call().path.ends_with("/register"));
@@ -540,6 +542,7 @@ fn taken_ports_and_bad_settings_do_not_fail_the_function() {
     lambda.shutdown(2_000);
     let finished = agent.finish();
     assert_ok(&finished);
+    assert!(finished.says("this version has no OTLP") && finished.says("this version has no AppSec"), "{finished:?}");
     assert!(
         finished.says("DD_SITE: the value is not a site") && finished.says("the communication server cannot listen"),
         "{finished:?}"
@@ -558,7 +561,9 @@ fn when_the_platform_stops_answering_the_agent_ends_by_itself() {
 
 #[test]
 fn spans_of_a_tracer_leave_at_the_end_of_the_invocation() {
-    let Stage { mut agent, lambda, intake } = stage("tracer");
+    let extra = [("DD_TAGS", "team:web"), ("DD_EXTRA_TAGS", "cost:low"), ("DD_SERVICE", "checkout"), ("DD_VERSION", "1.2")];
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let Stage { mut agent, lambda, intake } = stage_with("tracer", Manners::default(), intake, &extra);
     lambda.call();
     let communication = communication(&lambda.call());
     let port = agent.ready().traces.unwrap();
@@ -567,7 +572,24 @@ fn spans_of_a_tracer_leave_at_the_end_of_the_invocation() {
     assert_eq!(send(port, "PUT", "/v0.4/traces", &[MSGPACK], &v04_trace(1, 3)).0, 200);
     telemetry(communication, &[started("r-1"), done("r-1", "success")]);
     lambda.wait_asked();
-    assert_eq!(intake.records().iter().filter(|record| record["signal"] == "traces").count(), 3);
+    let spans = intake.records_of("traces");
+    assert_eq!(spans.len(), 3);
+    for span in spans {
+        let meta = &span["meta"];
+        for (key, value) in [
+            ("function_arn", ARN.to_ascii_lowercase().as_str()),
+            ("functionname", "shop"),
+            ("region", "eu-west-1"),
+            ("account_id", "123456789012"),
+            ("resource", "shop"),
+            ("team", "web"),
+            ("cost", "low"),
+        ] {
+            assert_eq!(meta[key], value, "{span}");
+        }
+        assert!(meta.get("service").is_none() && meta.get("version").is_none(), "{span}");
+        assert_eq!(span["chunk"]["origin"], "lambda", "{span}");
+    }
     lambda.shutdown(2_000);
     assert_ok(&agent.finish());
 }

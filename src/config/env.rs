@@ -58,6 +58,32 @@ pub fn may_be_shown(name: &str) -> bool {
     SETTINGS.iter().any(|row| !row.secret && (row.variable() == name || row.aliases.contains(&name)))
 }
 
+/// Variables that ask for parts that are not here, and what these are.
+const MISSING_PARTS: [(&str, &str); 8] = [
+    ("DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT", "OTLP"),
+    ("DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_GRPC_ENDPOINT", "OTLP"),
+    ("DD_SERVERLESS_APPSEC_ENABLED", "AppSec"),
+    ("DD_EXPERIMENTAL_ENABLE_PROXY", "proxy of the Lambda runtime"),
+    ("AWS_LWA_LAMBDA_RUNTIME_API_PROXY", "proxy of the Lambda runtime"),
+    ("DD_REMOTE_CONFIGURATION_ENABLED", "remote configuration"),
+    ("DD_LAMBDA_FIPS_MODE", "validated cryptography (FIPS)"),
+    ("DD_FIPS_ENABLED", "validated cryptography (FIPS)"),
+];
+
+/// A warning for each part that is asked for and is not here.
+pub fn missing_parts(env: &Env) -> Vec<String> {
+    let mut told: Vec<&str> = Vec::new();
+    let mut warnings = Vec::new();
+    for (name, part) in MISSING_PARTS {
+        let is_off = |text: &str| matches!(text.trim().to_ascii_lowercase().as_str(), "" | "0" | "f" | "false");
+        if env.get(name).is_some_and(|text| !is_off(text)) && !told.contains(&part) {
+            told.push(part);
+            warnings.push(format!("{name}: this version has no {part}; ignored"));
+        }
+    }
+    warnings
+}
+
 /// What AWS tells a process about itself.
 #[derive(Clone, Debug, Default)]
 pub struct AwsEnv {
@@ -145,6 +171,19 @@ mod tests {
         env.insert("DD_DD_URL".to_owned(), " ".to_owned());
         let found: Vec<_> = settings(&env, &[]).collect();
         assert_eq!(found, [("dd_url", "DD_URL".to_owned(), "http://alias".to_owned())]);
+    }
+
+    #[test]
+    fn a_part_that_is_not_here_is_one_warning() {
+        let of = |pairs: &[(&str, &str)]| {
+            missing_parts(&pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+        };
+        let all: Vec<(&str, &str)> = MISSING_PARTS.iter().map(|(name, _)| (*name, "true")).collect();
+        let told = of(&all);
+        assert_eq!(told.len(), 5, "{told:?}");
+        assert_eq!(told[0], "DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT: this version has no OTLP; ignored");
+        let off: Vec<(&str, &str)> = MISSING_PARTS.iter().map(|(name, _)| (*name, "False")).collect();
+        assert_eq!((of(&off), of(&[("DD_ENV", "prod")])), (Vec::<String>::new(), Vec::new()));
     }
 
     #[test]

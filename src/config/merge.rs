@@ -259,6 +259,7 @@ pub fn load_with(file: &FileRead, args: &RunArgs, env: &Env, lambda: bool, kept:
     handles.dedup();
     let (effective, remarks) = values.into_history();
     warnings.extend(remarks);
+    warnings.extend(env::missing_parts(env));
     Loaded { config, effective, warnings, unknown, handles, file: file.path.clone() }
 }
 

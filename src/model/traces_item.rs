@@ -9,6 +9,9 @@ use crate::model::trace::TracePayload;
 pub enum TracesItem {
     /// Spans.
     Spans(TracePayload),
+    /// Tags of the function have become known: those that every span gets, and all of them as `k:v,k:v`. The parcel's claim is for no
+    /// record.
+    Function(Vec<(String, String)>, String),
     /// Statistics that the tracer has computed.
     Stats(Box<ClientStats>),
 }

@@ -276,6 +276,9 @@ impl Stage for TracesStage {
                 self.take_spans(payload, claim, now);
                 drop(permit);
             }
+            TracesItem::Function(tags, function) => {
+                (self.settings.rules.global_tags, self.settings.rules.function_tags) = (tags, function);
+            }
             TracesItem::Stats(stats) => self.take_stats(*stats, claim, permit, now),
         }
     }

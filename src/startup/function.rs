@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::model::invocation::Point;
 use crate::model::metrics_item::MetricsItem;
 use crate::model::tags::Tags;
+use crate::model::traces_item::TracesItem;
 use crate::model::usage::Usage;
 use crate::pipeline::logs::LogsItem;
 use crate::process::function_tags::Function;
@@ -41,6 +42,7 @@ pub struct Teller {
     excluded: Vec<String>,
     logs: Inbox<LogsItem>,
     metrics: Inbox<MetricsItem>,
+    traces: Inbox<TracesItem>,
 }
 
 impl Teller {
@@ -61,6 +63,7 @@ impl Teller {
             excluded: excluded.split(',').map(|key| key.trim().to_owned()).collect(),
             logs: pipelines.logs.inbox(),
             metrics: pipelines.metrics.inbox(),
+            traces: pipelines.traces.inbox(),
         }
     }
 
@@ -94,8 +97,17 @@ impl Teller {
         let is_wanted = |key: &str| !self.excluded.iter().any(|excluded| excluded == key);
         tags.pairs().iter().filter(|(key, _)| is_wanted(key)).for_each(|(key, value)| custom.push(key, value));
         custom.extend(&self.dogstatsd_tags);
+        tell(&self.traces, TracesItem::Function(of_spans(&tags), tags.joined()), Signal::Traces);
         tell(&self.metrics, MetricsItem::Tags(listed(&custom), listed(&tags)), Signal::Metrics);
     }
+}
+
+/// What every span gets: not the service and its version, which a span may have for another one; and where it comes from.
+fn of_spans(tags: &Tags) -> Vec<(String, String)> {
+    let mut pairs = tags.pairs().to_vec();
+    pairs.retain(|(key, _)| key != "service" && key != "version");
+    pairs.push(("_dd.origin".to_owned(), "lambda".to_owned()));
+    pairs
 }
 
 /// The invocation state machine.

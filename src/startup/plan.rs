@@ -118,7 +118,8 @@ pub fn trace_rules(config: &Config) -> (trace_rules::Settings, Vec<String>) {
     });
     let replace = usable(replace, "apm_config.replace_tags", &mut refused);
     let obfuscation = obfuscation(config, &mut refused);
-    (trace_rules::Settings { global_tags: user_tags(config), filters, obfuscation, replace }, refused)
+    let (global_tags, function_tags) = (user_tags(config), String::new());
+    (trace_rules::Settings { global_tags, function_tags, filters, obfuscation, replace }, refused)
 }
 
 /// Those that compile; the others are named in `refused`.

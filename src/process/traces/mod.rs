@@ -33,6 +33,8 @@ pub mod unicode;
 pub struct Settings {
     /// Tags that every span gets; a span's own tag of the same name gives way, as at the reference agent.
     pub global_tags: Vec<(String, String)>,
+    /// Tags of the function, `k:v,k:v`, that a payload gets as a whole; empty outside Lambda.
+    pub function_tags: String,
     /// Traces that do not go on.
     pub filters: filters::Filters,
     /// What is hidden.
@@ -54,7 +56,10 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, memory: &mut Mem
     let mut normalizer = normalize::Normalizer::new(now_unix_nanos);
     let mut parents = top_level::Parents::default();
     normalizer.payload(payload);
-    name_process(payload);
+    let process = std::mem::take(&mut payload.tracer.process_tags);
+    set_payload_tag(payload, "_dd.tags.process", &process);
+    payload.tracer.process_tags = process;
+    set_payload_tag(payload, "_dd.tags.function", &settings.function_tags);
     let globals = add_global_tags(payload, settings);
     replace::span_tags(payload, &settings.replace, normalizer.rewriter());
     let mut obfuscator = obfuscate::Obfuscator::new(&settings.obfuscation, &mut memory.obfuscation, payload);
@@ -98,17 +103,16 @@ pub fn prepare(payload: &mut TracePayload, settings: &Settings, memory: &mut Mem
     filtered
 }
 
-/// What the tracer's header says of its process goes with the payload.
-fn name_process(payload: &mut TracePayload) {
-    const KEY: &str = "_dd.tags.process";
-    if payload.tracer.process_tags.is_empty() {
+/// What the tracer's header says of its process, and what is known of the function, go with the payload; what is empty does not.
+fn set_payload_tag(payload: &mut TracePayload, key: &str, value: &str) {
+    if value.is_empty() {
         return;
     }
-    let value = payload.texts.make(&payload.tracer.process_tags);
+    let value = payload.texts.make(value);
     let (range, TracePayload { tags, texts, .. }) = (payload.payload_tags, &mut *payload);
-    match tags[range.range()].iter_mut().find(|tag| texts.is(tag.key, KEY)) {
+    match tags[range.range()].iter_mut().find(|tag| texts.is(tag.key, key)) {
         Some(tag) => tag.value = value,
-        None => payload.payload_tags = with_tag(payload, range, KEY, value),
+        None => payload.payload_tags = with_tag(payload, range, key, value),
     }
 }
 
@@ -404,5 +408,22 @@ mod tests {
         let before = payload.texts.made_len();
         prepare(&mut payload, &Settings::default(), &mut Memory::default(), NOW);
         assert!(payload.texts.made_len() < before + 1000);
+    }
+
+    #[test]
+    fn a_functions_tags_stand_on_each_span_and_on_the_payload() {
+        let mut payload = payload(&[(0, &[("region", "mars"), ("own", "1")], &[]), (1, &[], &[])]);
+        let function_tags = "functionname:f,region:eu".to_owned();
+        let settings = Settings { function_tags, ..settings(&[("region", "eu"), ("_dd.origin", "lambda")]) };
+        prepare(&mut payload, &settings, &mut Memory::default(), NOW);
+        let text = |text: Text| payload.texts.str(text).to_owned();
+        for span in &payload.spans {
+            assert_eq!(payload.span_tag(span, "region").map(text).as_deref(), Some("eu"));
+        }
+        assert_eq!(text(payload.chunks[0].origin), "lambda");
+        assert_eq!(
+            payload.tag(payload.payload_tags, "_dd.tags.function").map(text).as_deref(),
+            Some("functionname:f,region:eu")
+        );
     }
 }
