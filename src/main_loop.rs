@@ -154,7 +154,7 @@ impl MainLoop {
                     Err(_) => { signals = never(); None } // a closed queue would be ready for ever
                 },
                 recv(exits) -> exit => match exit {
-                    Ok(name) => self.worker_lost(name),
+                    Ok(name) => worker_lost(self.host, name),
                     Err(_) => { exits = never(); None }
                 },
                 default(wait) => { self.awaited_too_long(); self.look(); None }
@@ -429,15 +429,15 @@ impl MainLoop {
         }
         None
     }
+}
 
-    /// The reader of events ends with its input. Any other worker ends only by fault: on a machine of its own the agent then stops
-    /// for its supervisor to start it anew, in Lambda it goes on with what is left.
-    fn worker_lost(&self, name: &'static str) -> Option<Stop> {
-        match self.host {
-            _ if matches!(name, "events" | "key" | "signals") => None,
-            Host::Edge => Some(Stop::WorkerLost(name)),
-            Host::Lambda { .. } => None,
-        }
+/// The reader of events ends with its input. Any other worker ends only by fault: on a machine of its own the agent then stops for its
+/// supervisor to start it anew, in Lambda it goes on with what is left.
+fn worker_lost(host: Host, name: &'static str) -> Option<Stop> {
+    match host {
+        _ if matches!(name, "events" | "key" | "signals") => None,
+        Host::Edge => Some(Stop::WorkerLost(name)),
+        Host::Lambda { .. } => None,
     }
 }
 
@@ -450,6 +450,16 @@ fn time_left(deadline_ms: i64, now: Now) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_that_died_ends_the_agent_but_inside_lambda() {
+        let (ends, strategy) = (Ends::Platform, FlushStrategy::Default);
+        let lambda = Host::Lambda { ends, strategy, flush_timeout: Duration::ZERO, managed: false };
+        for name in ["traces", "logs", "metrics", "post-logs", "next", "communication"] {
+            assert_eq!((worker_lost(Host::Edge, name), worker_lost(lambda, name)), (Some(Stop::WorkerLost(name)), None));
+        }
+        assert_eq!(worker_lost(Host::Edge, "events"), None);
+    }
 
     #[test]
     fn deadlines_are_absolute_relative_or_absent() {

@@ -267,6 +267,17 @@ fn an_invocation_repeated_under_its_id_is_another_attempt() {
         "invoke:a done:a:error report:a invoke:a start:a done:a:error report:a",
         &format!("invocations+ {first} report+ invocations {second} report"),
     );
+    // Telemetry may be faster than the answer to `/next`.
+    check(
+        ON_DEMAND,
+        "invoke:a done:a:error report:a start:a done:a:error invoke:a report:a",
+        "invocations+ ended:a runtime+ errors+ report+ ended:a runtime errors invocations report",
+    );
+    check(
+        ON_DEMAND,
+        "invoke:a done:a:error start:a done:a:error invoke:a",
+        "invocations+ ended:a runtime+ errors+ ended:a runtime errors invocations",
+    );
     // The report of the first comes with the second, as usual.
     check(
         ON_DEMAND,

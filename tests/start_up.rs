@@ -188,6 +188,27 @@ fn a_setting_that_aws_keeps_is_asked_for_at_the_service_that_its_arn_names() {
 }
 
 #[test]
+fn a_binary_secret_is_decoded_once() {
+    let keeper = FakeServer::start(|_| {
+        Reply::Answer(200, vec![], r#"{"SecretBinary":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}"#.into())
+    });
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let (keeper_url, intake_url) = (keeper.url(), intake.url());
+    let mut env = aws("http://unused");
+    env.retain(|(name, _)| *name != "DD_KMS_API_KEY");
+    env.extend([
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", keeper_url.as_str()),
+        ("DD_API_KEY_SECRET_ARN", "arn:aws:secretsmanager:eu-west-1:1:secret:x"),
+        ("DD_APM_DD_URL", &intake_url),
+    ]);
+    let mut agent = Agent::start(&[], &with(&env));
+    let port = agent.ready().traces.unwrap();
+    send(port, "PUT", "/v0.4/traces", &[("Content-Type", "application/msgpack")], &v04_trace(1, 1));
+    agent.stop_and_finish().assert_clean();
+    assert_eq!(intake.next().header("dd-api-key"), Some(KEY));
+}
+
+#[test]
 fn a_key_that_kms_will_not_decrypt_ends_the_agent_with_its_reason() {
     let kms =
         FakeServer::start(|_| Reply::Answer(400, vec![], r#"{"__type":"AccessDeniedException","message":"not yours"}"#.into()));

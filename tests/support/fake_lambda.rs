@@ -43,6 +43,9 @@ impl FakeLambda {
             }
             ("PUT", "/2022-07-01/telemetry") => Reply::Answer(manners.subscribe, vec![], "\"OK\"".to_owned()),
             ("GET", "/2020-01-01/extension/event/next") => {
+                if request.header("lambda-extension-identifier") != Some("id-1") {
+                    return Reply::status(403);
+                }
                 let _ = asked_tx.lock().expect("no thread panics with it").send(());
                 next.lock().expect("no thread panics with it").recv_timeout(PATIENCE).unwrap_or(Reply::Hangup)
             }
@@ -65,6 +68,11 @@ impl FakeLambda {
                 return seen;
             }
         }
+    }
+
+    /// The calls that have come so far and are not `/next`.
+    pub fn calls_so_far(&self) -> Vec<Seen> {
+        self.server.so_far().into_iter().filter(|seen| !seen.path.ends_with("/next")).collect()
     }
 
     /// Waits until the agent asks for an event.

@@ -137,6 +137,15 @@ impl Metrics {
         }
     }
 
+    /// Its library may say that the handler has failed, or its answer so.
+    pub fn end_call(&mut self, open: &mut Open) {
+        let Some(call) = &open.end else { return };
+        if call.error.is_some() || call.status_code.is_some_and(|code| (500..600).contains(&code)) {
+            let time_ms = call.at / 1_000_000;
+            self.failed(open, time_ms);
+        }
+    }
+
     /// Its memory was not enough, which is a failure; whether that was new.
     pub fn out_of_memory(&mut self, open: &mut Open, time_ms: i64) -> bool {
         let is_new = !std::mem::replace(&mut open.told.out_of_memory, true);

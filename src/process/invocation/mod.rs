@@ -72,6 +72,8 @@ pub(crate) struct Open {
     pub outcome: Option<Outcome>,
     told: Told,
     ended: bool,
+    /// When, nanoseconds since 1970.
+    ended_at: i64,
     span_made: bool,
 }
 
@@ -80,7 +82,8 @@ pub(crate) struct Open {
 pub struct Invocations {
     settings: Settings,
     open: VecDeque<Open>,
-    finished: VecDeque<String>,
+    /// Ids, and when their report was made. Lambda repeats invocations under their id, so what is later belongs to another attempt.
+    finished: VecDeque<(String, i64)>,
     /// Invocations that had to make room while their span was still owed.
     evicted: Vec<Open>,
     /// Start calls that came before their invocation, and end calls before their `runtimeDone`, oldest first.
@@ -131,7 +134,7 @@ impl Invocations {
 
     /// Whether the invocation is known to have ended.
     pub fn has_ended(&self, request_id: &str) -> bool {
-        self.open.iter().any(|open| open.request_id == request_id && open.ended)
+        self.position(request_id).is_some_and(|at| self.open[at].ended)
     }
 
     /// `/next` told of an invocation; `at` in nanoseconds since 1970.
@@ -140,7 +143,7 @@ impl Invocations {
         let arn = unqualified(&invoke.function_arn);
         self.apply_restored(&arn);
         // A failed asynchronous invocation is repeated under the same id, so what was told of its end is the attempt's before.
-        self.finished.retain(|finished| finished != request_id);
+        self.finished.retain(|(finished, _)| finished != request_id);
         self.told_before.take_if(|told| told == request_id);
         let known =
             self.position(request_id).filter(|known| !self.open[*known].ended || self.open[*known].invoked_at.is_none());
@@ -188,14 +191,17 @@ impl Invocations {
         self.latest = self.latest.max(at);
         let mut effects = self.spans_of_evicted(random);
         match &event.what {
-            What::Start { request_id, .. } if !self.is_finished(request_id) => {
-                let open = self.entry(request_id, at);
+            What::Start { request_id, .. } if !self.is_finished(request_id, event.time_ms) => {
+                // A start behind the end is another attempt's.
+                let known =
+                    self.position(request_id).filter(|known| !self.open[*known].ended || at <= self.open[*known].ended_at);
+                let open = known.unwrap_or_else(|| self.add(request_id, at));
                 self.open[open].started_at = Some(at);
                 if let Some(metrics) = self.metrics.as_mut().filter(|_| self.settings.is_managed()) {
                     metrics.invoked(&mut self.open[open], event.time_ms);
                 }
             }
-            What::RuntimeDone(outcome) if !self.is_finished(&outcome.request_id) => {
+            What::RuntimeDone(outcome) if !self.was_finished(&outcome.request_id) => {
                 effects.extend(self.runtime_done(outcome, event.time_ms, random));
             }
             What::Report { outcome, figures } => {
@@ -220,7 +226,7 @@ impl Invocations {
     /// A client library announced the start.
     pub fn started(&mut self, call: StartCall) {
         let open = match &call.request_id {
-            Some(id) => self.open.iter_mut().find(|open| open.request_id == *id),
+            Some(id) => self.open.iter_mut().find(|open| open.request_id == *id && !open.ended),
             None => self.open.iter_mut().find(|open| open.start.is_none() && !open.ended),
         };
         match open {
@@ -239,7 +245,7 @@ impl Invocations {
             Some(open) => {
                 open.end = Some(call);
                 if let Some(metrics) = &mut self.metrics {
-                    tell_end_call(metrics, open);
+                    metrics.end_call(open);
                 }
             }
             None => push_bounded(&mut self.early_ends, call, CALLS_MAX),
@@ -275,10 +281,10 @@ impl Invocations {
         }
         self.take_early_calls(&outcome.request_id);
         let mut open = self.open[at].clone();
-        open.ended = true;
+        (open.ended, open.ended_at) = (true, time_ms * 1_000_000);
         open.outcome = Some(outcome.clone());
         if let Some(metrics) = &mut self.metrics {
-            tell_end_call(metrics, &mut open);
+            metrics.end_call(&mut open);
             metrics.ended(&mut open, outcome, time_ms);
             if metrics.status(&mut open, outcome, time_ms) {
                 self.remembered.last_oom_request_id.clone_from(&outcome.request_id);
@@ -300,7 +306,7 @@ impl Invocations {
         random: &mut impl FnMut() -> u64,
     ) -> Vec<Effect> {
         let request_id = &outcome.request_id;
-        if self.is_finished(request_id) {
+        if self.was_finished(request_id) {
             return Vec::new(); // reported before
         }
         self.take_early_calls(request_id);
@@ -310,10 +316,10 @@ impl Invocations {
         let is_known = known.is_some();
         let mut open = known.unwrap_or_else(|| self.of_another_process(request_id));
         if self.position(request_id).is_none() {
-            push_bounded(&mut self.finished, request_id.clone(), FINISHED_MAX);
+            push_bounded(&mut self.finished, (request_id.clone(), time_ms), FINISHED_MAX);
         }
         if let Some(metrics) = &mut self.metrics {
-            tell_end_call(metrics, &mut open);
+            metrics.end_call(&mut open);
             metrics.status(&mut open, outcome, time_ms);
             if metrics.reported(&mut open, outcome, figures, time_ms) {
                 self.remembered.last_oom_request_id.clone_from(request_id);
@@ -328,8 +334,14 @@ impl Invocations {
         effects
     }
 
-    fn is_finished(&self, request_id: &str) -> bool {
-        self.finished.iter().any(|finished| finished == request_id)
+    /// Whether the invocation was reported and has not begun again.
+    fn was_finished(&self, request_id: &str) -> bool {
+        self.is_finished(request_id, i64::MIN) && self.position(request_id).is_none()
+    }
+
+    fn is_finished(&self, request_id: &str, time_ms: i64) -> bool {
+        let is_it = |(finished, reported_ms): &(String, i64)| finished == request_id && time_ms <= *reported_ms;
+        self.finished.iter().any(is_it)
     }
 
     /// The spans that are owed for invocations whose end was never told; they end at the latest time that is known.
@@ -441,15 +453,6 @@ impl Open {
     /// When it began, nanoseconds since 1970.
     fn begin(&self) -> Option<i64> {
         self.started_at.or(self.start.as_ref().map(|call| call.at)).or(self.invoked_at)
-    }
-}
-
-/// A library may say that its handler has failed, or answer so.
-fn tell_end_call(metrics: &mut Metrics, open: &mut Open) {
-    let Some(call) = &open.end else { return };
-    if call.error.is_some() || call.status_code.is_some_and(|code| (500..600).contains(&code)) {
-        let time_ms = call.at / 1_000_000;
-        metrics.failed(open, time_ms);
     }
 }
 
