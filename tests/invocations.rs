@@ -4,7 +4,6 @@
 
 use mote::decode::events::{self, AnyEvent};
 use mote::model::invocation::{EndCall, HandlerError, Remembered, StartCall};
-use mote::model::tags::Tags;
 use mote::model::trace_context::TraceContext;
 use mote::process::invocation::{Effect, Invocations, RootSpans, Sandbox, Settings, metrics};
 use serde_json::json;
@@ -40,11 +39,9 @@ impl Stage {
         };
         let settings = Settings {
             root_spans: RootSpans::Announced,
-            service: None,
-            function_name: None,
-            tags: Tags::default(),
             sandbox: Some(sandbox),
             metrics: Some(metrics::Settings { arm64: false, managed }),
+            ..Settings::default()
         };
         Stage { machine: Invocations::new(settings, restored), seconds: 0, next_id: 100, told: Vec::new() }
     }

@@ -293,6 +293,8 @@ settings! {
     /// Keys whose values are read as SQL.
     opensearch_sql_values: Words =
         "apm_config.obfuscation.opensearch.obfuscate_sql_values" ["DD_APM_OBFUSCATION_OPENSEARCH_OBFUSCATE_SQL_VALUES"] "";
+    /// Call the services of spans that the agent makes for AWS's own as AWS calls the instance, not by their kind.
+    aws_services: bool = "trace_aws_service_representation_enabled" [] "true";
     /// Compute statistics of spans inside Lambda; otherwise the backend is asked to. Outside Lambda they are always computed.
     compute_stats: bool = "lambda_extension_compute_stats" [] "false";
     /// Tags beside the usual ones that say whom a span talked to, for statistics.

@@ -10,27 +10,29 @@
 //! ```
 //! Header names of any case. Source: Datadog's documentation on trace context propagation; W3C Trace Context.
 
+use crate::decode::json::Json;
 use crate::model::invocation::HandlerError;
+use crate::model::tags::Tags;
 use crate::model::trace_context::TraceContext;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use serde_json::Map;
-use serde_json::Value;
-use serde_json::value::RawValue;
 
 /// The context that the event carries in `request.headers` or `headers`, else the one in the call's own headers.
 pub fn start_context<'a>(event: &[u8], header: impl Fn(&str) -> Option<&'a str>) -> Option<TraceContext> {
-    let event = json_object(event);
-    let nested = event.get("request").and_then(Value::as_object).and_then(|request| request.get("headers"));
-    let carriers = [nested, event.get("headers")];
-    let from_event = carriers.into_iter().flatten().filter_map(Value::as_object).find_map(context_of_object);
-    from_event.or_else(|| context(header))
+    let event = body(event);
+    let carriers = [event.at("request.headers"), event.at("headers")];
+    carriers.into_iter().flatten().find_map(context_of_object).or_else(|| context(header))
+}
+
+/// `statusCode` in the body of an answer to HTTP: a number, or a text that is one.
+pub fn status_code(answer: &[u8]) -> Option<u16> {
+    body(answer).get("statusCode")?.text()?.parse().ok()
 }
 
 /// The context in headers: Datadog's, else W3C's.
-pub fn context<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<TraceContext> {
-    datadog(&header).or_else(|| w3c(header("traceparent")?))
+pub fn context<T: AsRef<str>>(header: impl Fn(&str) -> Option<T>) -> Option<TraceContext> {
+    let header = |name: &str| header(name).map(|text| text.as_ref().trim().to_owned());
+    datadog(&header).or_else(|| w3c(&header("traceparent")?))
 }
 
 /// The span id that the tracer gave to the span that stands for the invocation.
@@ -51,29 +53,30 @@ pub fn handler_error<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Han
     (said || error != HandlerError::default()).then_some(error)
 }
 
-/// `statusCode` in the body of an answer to HTTP: a number, or a text that is one.
-pub fn status_code(answer: &[u8]) -> Option<u16> {
-    #[derive(Deserialize)]
-    struct Answer<'a> {
-        #[serde(borrow, rename = "statusCode")]
-        status_code: &'a RawValue,
-    }
-    let answer: Answer<'_> = serde_json::from_slice(object_in(answer)?).ok()?;
-    answer.status_code.get().trim_matches('"').parse().ok()
-}
-
-fn datadog<'a>(header: &impl Fn(&str) -> Option<&'a str>) -> Option<TraceContext> {
-    let trace_id = header("x-datadog-trace-id")?.trim().parse().ok().filter(|id| *id != 0)?;
-    let number = |name: &str| header(name).map(str::trim);
-    let high =
-        header("x-datadog-tags").and_then(|tags| tags.split(',').find_map(|pair| pair.trim().strip_prefix("_dd.p.tid=")));
+fn datadog(header: &dyn Fn(&str) -> Option<String>) -> Option<TraceContext> {
+    let trace_id = header("x-datadog-trace-id")?.parse().ok().filter(|id| *id != 0)?;
+    let (trace_id_high, tags) = propagated(&header("x-datadog-tags").unwrap_or_default());
     Some(TraceContext {
         trace_id,
-        trace_id_high: high.filter(|high| is_hex(high, 16)).map(str::to_owned),
-        parent_id: number("x-datadog-parent-id").and_then(|id| id.parse().ok()).unwrap_or(0),
-        sampling_priority: number("x-datadog-sampling-priority").and_then(|priority| priority.parse().ok()),
-        origin: header("x-datadog-origin").map(str::to_owned),
+        trace_id_high,
+        parent_id: header("x-datadog-parent-id").and_then(|id| id.parse().ok()).unwrap_or(0),
+        sampling_priority: header("x-datadog-sampling-priority").and_then(|priority| priority.parse().ok()),
+        origin: header("x-datadog-origin"),
+        tags,
     })
+}
+
+/// The upper half of the trace's id, if it is there as it should be, and the other `_dd.p.*` pairs.
+fn propagated(pairs: &str) -> (Option<String>, Tags) {
+    let (mut high, mut tags) = (None, Tags::default());
+    for (key, value) in pairs.split(',').filter_map(|pair| pair.trim().split_once('=')) {
+        match key {
+            "_dd.p.tid" => high = is_hex(value, 16).then(|| value.to_ascii_lowercase()),
+            _ if key.starts_with("_dd.p.") => tags.push(key, value),
+            _ => (),
+        }
+    }
+    (high, tags)
 }
 
 fn w3c(traceparent: &str) -> Option<TraceContext> {
@@ -90,23 +93,18 @@ fn w3c(traceparent: &str) -> Option<TraceContext> {
         parent_id: number(parent)?,
         sampling_priority: u8::from_str_radix(flags, 16).ok().map(|flags| i32::from(flags & 1)),
         origin: None,
+        tags: Tags::default(),
     })
 }
 
-fn context_of_object(headers: &Map<String, Value>) -> Option<TraceContext> {
-    context(|name| headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_str()))
+fn context_of_object(headers: Json<'_>) -> Option<TraceContext> {
+    context(|name| headers.get(name)?.text())
 }
 
 /// The object in a body. Some runtimes wrap chunk sizes around it, so what stands before the first and behind the last brace is cut
-/// away; what is no object then is an empty one.
-fn json_object(body: &[u8]) -> Map<String, Value> {
-    object_in(body).and_then(|object| serde_json::from_slice(object).ok()).unwrap_or_default()
-}
-
-fn object_in(body: &[u8]) -> Option<&[u8]> {
-    let from = body.iter().position(|byte| *byte == b'{')?;
-    let to = body.iter().rposition(|byte| *byte == b'}')?;
-    body.get(from..=to)
+/// away; what is no object then has no members.
+fn body(body: &[u8]) -> Json<'_> {
+    Json::new(body.iter().position(|byte| *byte == b'{').map_or(b"", |from| &body[from..]))
 }
 
 /// Newer tracers send base64, older ones the text. Only what must be base64 is taken for it: padded, and readable when decoded.
@@ -148,6 +146,7 @@ mod tests {
             parent_id: 12,
             sampling_priority: Some(-1),
             origin: None,
+            tags: Tags::of(&[("_dd.p.dm", "-0")]),
         };
         assert_eq!(context(lookup(&headers)), Some(expected));
         let w3c = context(lookup(&headers[4..])).unwrap();
@@ -164,21 +163,21 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_an_answer_is_a_number_in_any_form() {
-        assert_eq!(status_code(br#"a5a{"body":"{\"statusCode\":1}","statusCode":502}0"#), Some(502));
-        assert_eq!(status_code(br#"{"statusCode":"503"}"#), Some(503));
-        for none in [r#"{"statusCode":-1}"#, r#"{"statusCode":null}"#, r#"{"body":{"statusCode":500}}"#, "[]", "}{", ""] {
-            assert_eq!(status_code(none.as_bytes()), None, "{none}");
-        }
-    }
-
-    #[test]
     fn broken_contexts_are_none() {
         for value in ["", "0", "-1", "x", "99999999999999999999999"] {
             assert_eq!(context(lookup(&[("x-datadog-trace-id", value)])), None, "{value}");
         }
         for value in ["", "00-1-2-01", "ff-00000000000000000000000000000001-0000000000000002-01"] {
             assert_eq!(context(lookup(&[("traceparent", value)])), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_status_of_an_answer_is_a_number_in_any_form() {
+        assert_eq!(status_code(br#"a5a{"body":"{\"statusCode\":1}","statusCode":502}0"#), Some(502));
+        assert_eq!(status_code(br#"{"statusCode":"503"}"#), Some(503));
+        for none in [r#"{"statusCode":-1}"#, r#"{"statusCode":null}"#, r#"{"body":{"statusCode":500}}"#, "[]", "}{", ""] {
+            assert_eq!(status_code(none.as_bytes()), None, "{none}");
         }
     }
 

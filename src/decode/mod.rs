@@ -11,6 +11,7 @@ pub mod dogstatsd;
 pub mod events;
 #[cfg(test)]
 mod golden;
+pub mod json;
 mod json_text;
 pub mod lambda_api;
 mod log_record;

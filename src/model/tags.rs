@@ -7,6 +7,15 @@ pub struct Tags {
 }
 
 impl Tags {
+    /// These pairs.
+    pub fn of(pairs: &[(&str, &str)]) -> Tags {
+        let mut tags = Tags::default();
+        for (key, value) in pairs {
+            tags.push(key, value);
+        }
+        tags
+    }
+
     /// Adds a pair; an earlier one of the same key is replaced.
     pub fn push(&mut self, key: &str, value: &str) {
         match self.pairs.iter_mut().find(|(known, _)| known == key) {

@@ -1,5 +1,7 @@
 //! The place in a trace that a caller hands over.
 
+use crate::model::tags::Tags;
+
 /// A trace that is to be continued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TraceContext {
@@ -13,4 +15,7 @@ pub struct TraceContext {
     pub sampling_priority: Option<i32>,
     /// Where the trace began.
     pub origin: Option<String>,
+    /// What else travels along: `_dd.p.*` but `_dd.p.tid`, and what the caller's span is to be known by. Tags of the span that
+    /// continues the trace.
+    pub tags: Tags,
 }

@@ -124,6 +124,7 @@ pub fn invocations(config: &Config, place: Place, aws: &AwsEnv, arn: Option<&str
     let is_lambda = place == Place::Lambda;
     invocation::Settings {
         root_spans: if is_lambda { RootSpans::Announced } else { RootSpans::Always },
+        aws_services: config.aws_services,
         service: config.service.clone(),
         function_name: aws.function_name.clone(),
         tags: plan::identity_tags(config),

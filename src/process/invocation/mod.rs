@@ -4,6 +4,7 @@
 //! client libraries race each other. A table keyed by request id holds what is known of each; the oldest entry goes when it is
 //! full. Each invocation yields its root span once: at `runtimeDone`, else at `report`, else when the agent ends.
 
+mod draft;
 pub mod metrics;
 mod root_span;
 mod settings;
@@ -479,14 +480,12 @@ pub fn unqualified(arn: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::tags::Tags;
     use crate::model::trace_context::TraceContext;
 
     const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:Shop";
 
     fn machine(root_spans: RootSpans, restored: Option<Remembered>) -> Invocations {
-        let (service, function_name, tags) = (None, None, Tags::default());
-        let settings = Settings { root_spans, service, function_name, tags, sandbox: None, metrics: None };
+        let settings = Settings { root_spans, aws_services: true, ..Settings::default() };
         Invocations::new(settings, restored)
     }
 

@@ -4,19 +4,22 @@ use crate::model::tags::Tags;
 use crate::process::invocation::metrics;
 
 /// Who makes the root span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RootSpans {
     /// The agent, for each invocation: `mote.invocation`.
+    #[default]
     Always,
     /// The agent, for those that a client library announced: `aws.lambda`. Other libraries make it themselves.
     Announced,
 }
 
 /// What the machine needs to know of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Who makes the root span.
     pub root_spans: RootSpans,
+    /// Services of AWS's own are called as AWS calls their instances, not by their kind.
+    pub aws_services: bool,
     /// Service of the root span; otherwise the function's name.
     pub service: Option<String>,
     /// Name of the function where events do not tell it.
