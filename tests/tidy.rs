@@ -71,7 +71,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nanoserde", &["spool/"]),
     ("crc32fast", &["spool/"]),
     ("flate2", &["encode/compress.rs", "out/"]),
-    ("base64", &["decode/calls.rs", "out/proxied.rs", "secrets/", "sys/net/"]),
+    ("base64", &["decode/calls.rs", "decode/trigger/", "out/proxied.rs", "secrets/", "sys/net/"]),
     ("regex_lite", &["process/pattern.rs"]),
     ("serde", &["config/lists.rs", "decode/", "encode/", "secrets/"]),
     ("serde_json", &["config/endpoints.rs", "config/lists.rs", "decode/", "encode/", "secrets/", "out/"]),

@@ -293,6 +293,18 @@ settings! {
     /// Keys whose values are read as SQL.
     opensearch_sql_values: Words =
         "apm_config.obfuscation.opensearch.obfuscate_sql_values" ["DD_APM_OBFUSCATION_OPENSEARCH_OBFUSCATE_SQL_VALUES"] "";
+    /// Make spans for the services that handed an event on, unless `trace_managed_services` is off.
+    trace_enabled: bool = "trace_enabled" [] "true";
+    /// The same.
+    trace_managed_services: bool = "trace_managed_services" [] "true";
+    /// How the callers of a function write trace contexts: datadog, tracecontext, b3, b3multi, none.
+    propagation_style: Quoted = "trace_propagation_style" [] "datadog,tracecontext";
+    /// The same, before the other.
+    propagation_style_extract: Option<Quoted> = "trace_propagation_style_extract" [] "";
+    /// Take baggage (`ot-baggage-*`) into the function's span.
+    propagation_baggage: bool = "trace_propagation_http_baggage_enabled" [] "false";
+    /// Services of spans that the agent makes for AWS's own, by the instance's name or `lambda_sqs` and the like.
+    service_mapping: Tags = "service_mapping" [] "";
     /// Call the services of spans that the agent makes for AWS's own as AWS calls the instance, not by their kind.
     aws_services: bool = "trace_aws_service_representation_enabled" [] "true";
     /// Compute statistics of spans inside Lambda; otherwise the backend is asked to. Outside Lambda they are always computed.

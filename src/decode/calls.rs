@@ -1,27 +1,28 @@
-//! What client libraries say on `/lambda/start-invocation` and `/lambda/end-invocation`: a trace context in headers or in the
-//! event itself, and how the handler failed.
-//!
-//! ```text
-//! x-datadog-trace-id           decimal, low half      traceparent   00-<32 hex>-<16 hex>-<flags>
-//! x-datadog-parent-id          decimal
-//! x-datadog-sampling-priority  decimal, may be negative
-//! x-datadog-origin             text
-//! x-datadog-tags               k=v,k=v with _dd.p.tid=<16 hex, high half>
-//! ```
-//! Header names of any case. Source: Datadog's documentation on trace context propagation; W3C Trace Context.
+//! What client libraries say on `/lambda/start-invocation` and `/lambda/end-invocation`: the event and the answer in the bodies, and in
+//! headers a trace context and how the handler failed. Source: Datadog's documentation of its tracers.
 
 use crate::decode::json::Json;
+use crate::decode::propagation::Carrier;
+pub use crate::decode::propagation::Styles;
+use crate::decode::trigger;
+pub use crate::decode::trigger::Read;
+pub use crate::decode::trigger::Settings;
 use crate::model::invocation::HandlerError;
-use crate::model::tags::Tags;
 use crate::model::trace_context::TraceContext;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-/// The context that the event carries in `request.headers` or `headers`, else the one in the call's own headers.
-pub fn start_context<'a>(event: &[u8], header: impl Fn(&str) -> Option<&'a str>) -> Option<TraceContext> {
+/// Reads an event: who sent it, and the context that it carries where its kind has one, else in `request.headers` or `headers`, else
+/// the one in the call's own headers.
+pub fn start<'a>(event: &[u8], settings: &Settings, header: impl Fn(&str) -> Option<&'a str>) -> Read {
     let event = body(event);
-    let carriers = [event.at("request.headers"), event.at("headers")];
-    carriers.into_iter().flatten().find_map(context_of_object).or_else(|| context(header))
+    let mut read = trigger::read(event, settings);
+    for path in ["request.headers", "headers"] {
+        let of_event = || settings.styles.extract(&Carrier::of_object(event.at(path)?));
+        read.context = read.context.or_else(of_event);
+    }
+    read.context = read.context.or_else(|| context(&settings.styles, header));
+    read
 }
 
 /// `statusCode` in the body of an answer to HTTP: a number, or a text that is one.
@@ -29,10 +30,9 @@ pub fn status_code(answer: &[u8]) -> Option<u16> {
     body(answer).get("statusCode")?.text()?.parse().ok()
 }
 
-/// The context in headers: Datadog's, else W3C's.
-pub fn context<T: AsRef<str>>(header: impl Fn(&str) -> Option<T>) -> Option<TraceContext> {
-    let header = |name: &str| header(name).map(|text| text.as_ref().trim().to_owned());
-    datadog(&header).or_else(|| w3c(&header("traceparent")?))
+/// The context in the call's headers.
+pub fn context<'a>(styles: &Styles, header: impl Fn(&str) -> Option<&'a str>) -> Option<TraceContext> {
+    styles.extract(&Carrier::of_headers(header))
 }
 
 /// The span id that the tracer gave to the span that stands for the invocation.
@@ -53,54 +53,6 @@ pub fn handler_error<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Han
     (said || error != HandlerError::default()).then_some(error)
 }
 
-fn datadog(header: &dyn Fn(&str) -> Option<String>) -> Option<TraceContext> {
-    let trace_id = header("x-datadog-trace-id")?.parse().ok().filter(|id| *id != 0)?;
-    let (trace_id_high, tags) = propagated(&header("x-datadog-tags").unwrap_or_default());
-    Some(TraceContext {
-        trace_id,
-        trace_id_high,
-        parent_id: header("x-datadog-parent-id").and_then(|id| id.parse().ok()).unwrap_or(0),
-        sampling_priority: header("x-datadog-sampling-priority").and_then(|priority| priority.parse().ok()),
-        origin: header("x-datadog-origin"),
-        tags,
-    })
-}
-
-/// The upper half of the trace's id, if it is there as it should be, and the other `_dd.p.*` pairs.
-fn propagated(pairs: &str) -> (Option<String>, Tags) {
-    let (mut high, mut tags) = (None, Tags::default());
-    for (key, value) in pairs.split(',').filter_map(|pair| pair.trim().split_once('=')) {
-        match key {
-            "_dd.p.tid" => high = is_hex(value, 16).then(|| value.to_ascii_lowercase()),
-            _ if key.starts_with("_dd.p.") => tags.push(key, value),
-            _ => (),
-        }
-    }
-    (high, tags)
-}
-
-fn w3c(traceparent: &str) -> Option<TraceContext> {
-    let parts: Vec<&str> = traceparent.trim().split('-').collect();
-    let [version, trace, parent, flags, ..] = parts.as_slice() else { return None };
-    if !is_hex(version, 2) || *version == "ff" || !is_hex(trace, 32) || !is_hex(parent, 16) || !is_hex(flags, 2) {
-        return None;
-    }
-    let (high, low) = trace.split_at(16);
-    let number = |hex: &str| u64::from_str_radix(hex, 16).ok().filter(|id| *id != 0);
-    Some(TraceContext {
-        trace_id: number(low)?,
-        trace_id_high: number(high).map(|_| high.to_owned()),
-        parent_id: number(parent)?,
-        sampling_priority: u8::from_str_radix(flags, 16).ok().map(|flags| i32::from(flags & 1)),
-        origin: None,
-        tags: Tags::default(),
-    })
-}
-
-fn context_of_object(headers: Json<'_>) -> Option<TraceContext> {
-    context(|name| headers.get(name)?.text())
-}
-
 /// The object in a body. Some runtimes wrap chunk sizes around it, so what stands before the first and behind the last brace is cut
 /// away; what is no object then has no members.
 fn body(body: &[u8]) -> Json<'_> {
@@ -119,10 +71,6 @@ fn base64_text(text: &str) -> Option<String> {
     String::from_utf8(STANDARD.decode(text).ok()?).ok()
 }
 
-fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,45 +79,26 @@ mod tests {
         move |name| headers.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
     }
 
-    #[test]
-    fn datadog_headers_beat_w3c_headers() {
-        let headers = [
-            ("x-datadog-trace-id", "11"),
-            ("x-datadog-parent-id", "12"),
-            ("x-datadog-sampling-priority", "-1"),
-            ("x-datadog-tags", "_dd.p.dm=-0,_dd.p.tid=6553f10000000000"),
-            ("traceparent", "00-00000000000000000000000000000001-0000000000000002-01"),
-        ];
-        let expected = TraceContext {
-            trace_id: 11,
-            trace_id_high: Some("6553f10000000000".into()),
-            parent_id: 12,
-            sampling_priority: Some(-1),
-            origin: None,
-            tags: Tags::of(&[("_dd.p.dm", "-0")]),
-        };
-        assert_eq!(context(lookup(&headers)), Some(expected));
-        let w3c = context(lookup(&headers[4..])).unwrap();
-        assert_eq!((w3c.trace_id, w3c.trace_id_high, w3c.parent_id, w3c.sampling_priority), (1, None, 2, Some(1)));
+    fn settings() -> Settings {
+        let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false);
+        let (region, function) = ("us-east-1".to_owned(), "f".to_owned());
+        Settings { infer_spans: true, styles, region, function, digest: |_| String::new() }
     }
 
     #[test]
     fn the_event_beats_the_call_and_its_header_names_are_of_any_case() {
-        let event = br#"a5{"headers":{"X-Datadog-Trace-Id":"7","x-datadog-parent-id":"8"}}0"#;
-        let found = start_context(event, lookup(&[("x-datadog-trace-id", "9")])).unwrap();
-        assert_eq!((found.trace_id, found.parent_id), (7, 8));
-        let found = start_context(b"not json", lookup(&[("x-datadog-trace-id", "9")])).unwrap();
-        assert_eq!(found.trace_id, 9);
-    }
-
-    #[test]
-    fn broken_contexts_are_none() {
-        for value in ["", "0", "-1", "x", "99999999999999999999999"] {
-            assert_eq!(context(lookup(&[("x-datadog-trace-id", value)])), None, "{value}");
-        }
-        for value in ["", "00-1-2-01", "ff-00000000000000000000000000000001-0000000000000002-01"] {
-            assert_eq!(context(lookup(&[("traceparent", value)])), None, "{value}");
-        }
+        let of_call = lookup(&[("x-datadog-trace-id", "9")]);
+        let read = |event: &[u8]| {
+            let context = start(event, &settings(), &of_call).context.unwrap();
+            (context.trace_id, context.parent_id)
+        };
+        assert_eq!(read(br#"a5{"headers":{"X-Datadog-Trace-Id":"7","x-datadog-parent-id":8}}0"#), (7, 8));
+        assert_eq!(
+            read(br#"{"headers":{"x-datadog-trace-id":"7"},"request":{"headers":{"X-Datadog-Trace-ID":["6","5"]}}}"#),
+            (6, 0)
+        );
+        assert_eq!(read(b"not json"), (9, 0));
+        assert_eq!(start(b"{}", &settings(), lookup(&[])), Read::default());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod json_text;
 pub mod lambda_api;
 mod log_record;
 pub mod msgpack;
+pub mod propagation;
 pub mod proxied;
 mod time;
 pub mod traces;
@@ -25,6 +26,7 @@ pub mod traces_v05;
 pub mod traces_v07;
 pub mod traces_v10;
 mod traces_v10_values;
+pub mod trigger;
 
 /// Why a request cannot be read. It concerns the whole request; what concerns one trace only is counted in its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use crate::model::log_line::LogLine;
 use crate::model::trace_context::TraceContext;
+use crate::model::trigger::Trigger;
 
 /// Everything that can come from outside the process to the main loop, signals apart. `T` is a batch of telemetry with what it
 /// carries on its way, `F` the mark of a flush.
@@ -165,6 +166,8 @@ pub struct StartCall {
     pub request_id: Option<String>,
     /// The trace that the invocation continues.
     pub context: Option<TraceContext>,
+    /// Who invoked the function, where its event is of a kind that is known.
+    pub trigger: Option<Box<Trigger>>,
     /// When the call came, nanoseconds since 1970.
     pub at: i64,
 }

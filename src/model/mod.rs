@@ -15,4 +15,5 @@ pub mod texts;
 pub mod trace;
 pub mod trace_context;
 pub mod traces_item;
+pub mod trigger;
 pub mod usage;

@@ -12,6 +12,9 @@
 //! is taken before the answer; and that before it, so that the platform's telemetry cannot overtake the call.
 
 use crate::decode::calls;
+use crate::decode::calls::Read;
+pub use crate::decode::calls::Settings as CallSettings;
+pub use crate::decode::calls::Styles;
 use crate::decode::events;
 use crate::model::invocation::EndCall;
 use crate::model::invocation::Event;
@@ -61,14 +64,21 @@ pub struct LambdaHandler {
     ledger: Arc<Ledger>,
     clock: Clock,
     on_flush: OnFlush,
+    calls: CallSettings,
     /// Behind a mutex, because `/trace-context` asks from another connection's thread for what is true now.
     latest_context: Mutex<TraceContext>,
 }
 
 impl LambdaHandler {
-    /// A handler that sends `events` to the main loop.
-    pub fn new(events: Sender<MainEvent>, ledger: Arc<Ledger>, clock: Clock, on_flush: OnFlush) -> LambdaHandler {
-        LambdaHandler { events, ledger, clock, on_flush, latest_context: Mutex::default() }
+    /// A handler that sends `events` to the main loop, and reads calls by these settings.
+    pub fn new(
+        events: Sender<MainEvent>,
+        ledger: Arc<Ledger>,
+        clock: Clock,
+        on_flush: OnFlush,
+        calls: CallSettings,
+    ) -> LambdaHandler {
+        LambdaHandler { events, ledger, clock, on_flush, calls, latest_context: Mutex::default() }
     }
 
     fn telemetry(&self, request: Request) -> Response {
@@ -104,10 +114,11 @@ impl LambdaHandler {
 
     fn start_invocation(&self, request: &Request) -> Response {
         let header = |name: &str| request.headers.get(name);
-        let context = calls::start_context(&request.body, header);
+        let Read { context, trigger } = calls::start(&request.body, &self.calls, header);
         let call = StartCall {
             request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
             context: context.clone(),
+            trigger: trigger.map(Box::new),
             at: self.clock.now().unix_nanos(),
         };
         let mut answer = ok();
@@ -123,7 +134,7 @@ impl LambdaHandler {
         let header = |name: &str| request.headers.get(name);
         let call = EndCall {
             request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
-            context: calls::context(header),
+            context: calls::context(&self.calls.styles, header),
             span_id: calls::placeholder_span_id(header),
             error: calls::handler_error(header),
             status_code: calls::status_code(&request.body),

@@ -2,13 +2,17 @@
 
 use crate::config::AwsEnv;
 use crate::config::Config;
+use crate::config::Quoted;
 use crate::encode::lambda_api as lambda_requests;
 use crate::errors::StartError;
 use crate::main_loop::Ends;
 use crate::main_loop::MainEvent;
 use crate::sources::lambda_api::Extension;
 use crate::sources::lambda_api::LambdaApi;
+use crate::sources::lambda_http::CallSettings;
+use crate::sources::lambda_http::Styles;
 use crate::startup::log_plan;
+use crate::sys::digest;
 use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::net::Client;
@@ -76,6 +80,18 @@ impl LambdaSide {
         let arn = function_arn(&extension, aws);
         extension.start(asked, events.clone(), exits).map_err(StartError::System)?;
         Ok(Registered { go, ends, managed, arn })
+    }
+}
+
+/// How calls of client libraries are read.
+pub fn calls(config: &Config, aws: &AwsEnv) -> CallSettings {
+    let Quoted(styles) = config.propagation_style_extract.as_ref().unwrap_or(&config.propagation_style);
+    CallSettings {
+        infer_spans: config.trace_enabled && config.trace_managed_services,
+        styles: Styles::new(styles, config.propagation_baggage),
+        region: aws.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
+        function: aws.function_name.clone().unwrap_or_default(),
+        digest: digest::sha256_hex,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::pipeline::traces::TracesStage;
 use crate::sources::events;
 use crate::sources::http::Service;
 use crate::sources::http::tiny;
+use crate::sources::lambda_http::CallSettings;
 use crate::sources::lambda_http::LambdaHandler;
 use crate::sources::lambda_http::OnFlush;
 use crate::sources::trace_http;
@@ -166,14 +167,14 @@ pub struct Servers<'a> {
 impl Servers<'_> {
     /// The server for client libraries and telemetry. Without its port the agent goes on inside Lambda and ends elsewhere.
     #[inline(never)]
-    pub fn communication(&self, deliver: &Deliver) -> Result<Option<tiny::Server>, StartError> {
+    pub fn communication(&self, deliver: &Deliver, calls: CallSettings) -> Result<Option<tiny::Server>, StartError> {
         let queues = deliver.awaited_queues();
         let on_flush = match (self.place, self.config.local_test) {
             (Place::Edge, _) => OnFlush::Wait(Box::new(move |by| flush_queues(&queues, FlushUntil::Settled, by))),
             (Place::Lambda, true) => OnFlush::EndInvocation,
             (Place::Lambda, false) => OnFlush::Answer,
         };
-        let handler = LambdaHandler::new(self.events.clone(), Arc::clone(self.ledger), self.clock, on_flush);
+        let handler = LambdaHandler::new(self.events.clone(), Arc::clone(self.ledger), self.clock, on_flush, calls);
         // Lambda's own calls arrive on the sandbox's interface and not on loopback.
         let ip = match self.place {
             Place::Lambda => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
