@@ -383,6 +383,38 @@ fn lines_of_the_agents_own_do_not_make_further_ones() {
 }
 
 #[test]
+fn the_services_before_the_function_are_spans_of_its_trace() {
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let extra = [("DD_SERVICE_MAPPING", "lambda_sns:topics"), ("DD_TRACE_AWS_SERVICE_REPRESENTATION_ENABLED", "false")];
+    let Stage { agent, lambda, intake } = stage_with("inferred", Manners::default(), intake, &extra);
+    lambda.call();
+    let port = communication(&lambda.call());
+    lambda.wait_asked();
+    lambda.invoke("r-1", FAR);
+    let case: Value = serde_json::from_str(include_str!("../fixtures/lambda/sns_in_sqs.json")).unwrap();
+    let event = case["event"].to_string();
+    assert_eq!(send(port, "POST", "/lambda/start-invocation", &[], event.as_bytes()).0, 200);
+    assert_eq!(send(port, "POST", "/lambda/end-invocation", &[("x-datadog-span-id", "13")], br#"{"statusCode":502}"#).0, 200);
+    telemetry(port, &[started("r-1"), done("r-1", "success")]);
+    lambda.wait_asked();
+    let records = intake.records();
+    let told = |name: &str| {
+        let span = records.iter().find(|record| record["name"] == name).expect(name);
+        assert_eq!(
+            (&span["trace_id"], &span["error"], &span["meta"]["http.status_code"]),
+            (&json!(11), &json!(1), &json!("502"))
+        );
+        (span["service"].clone(), span["parent_id"].clone(), span["span_id"].clone(), span["meta"]["peer.service"].clone())
+    };
+    let (function, queue, topic) = (told("aws.lambda"), told("aws.sqs"), told("aws.sns"));
+    assert_eq!((&function.0, &function.1, &function.2), (&json!("aws.lambda"), &queue.2, &json!(13)));
+    assert_eq!((&queue.0, &queue.1, &queue.3), (&json!("sqs"), &topic.2, &function.0));
+    assert_eq!((&topic.0, &topic.1, &topic.3), (&json!("topics"), &json!(12), &queue.0));
+    lambda.shutdown(2_000);
+    assert_ok(&agent.finish());
+}
+
+#[test]
 fn after_a_restore_from_a_snapshot_the_key_is_asked_for_again() {
     let file = folder("restored").join("key");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -5,6 +5,7 @@
 //! full. Each invocation yields its root span once: at `runtimeDone`, else at `report`, else when the agent ends.
 
 mod draft;
+mod inferred;
 pub mod metrics;
 mod root_span;
 mod settings;

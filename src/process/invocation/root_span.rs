@@ -11,6 +11,7 @@ use crate::process::invocation::Open;
 use crate::process::invocation::RootSpans;
 use crate::process::invocation::Settings;
 use crate::process::invocation::draft::Draft;
+use crate::process::invocation::inferred;
 
 /// Keep, decided without a rule: what a trace gets that nobody else decides on.
 const PRIORITY_AUTO_KEEP: i32 = 1;
@@ -55,14 +56,16 @@ pub(super) fn make(open: &Open, settings: &Settings, latest: i64, random: &mut i
             tags.push(key, value);
         }
     }
+    let trigger = open.start.as_ref().and_then(|call| call.trigger.as_deref()).filter(|_| is_lambda);
     tags.extend(&context.tags);
+    tags.extend(&trigger.map(|trigger| trigger.tags.clone()).unwrap_or_default());
     if let Some(at_end) = at_end {
         tags.extend(&at_end.tags); // the tracer knows better who decided
     }
     tags.extend(&settings.tags);
     let failed = tag_error(open, &mut tags, is_lambda);
 
-    let root = Draft {
+    let mut root = Draft {
         name: if is_lambda { "aws.lambda" } else { "mote.invocation" },
         service: service(open, settings, function),
         resource: function.to_owned(),
@@ -78,8 +81,11 @@ pub(super) fn make(open: &Open, settings: &Settings, latest: i64, random: &mut i
         },
         tags,
     };
+    let callers = trigger.map(|trigger| inferred::drafts(&trigger.spans, &mut root, settings, random)).unwrap_or_default();
     let mut payload = TracePayload::new(Vec::new());
-    root.put(&mut payload);
+    for draft in std::iter::once(&root).chain(&callers) {
+        draft.put(&mut payload);
+    }
     let given = at_end.and_then(|context| context.sampling_priority).or(context.sampling_priority);
     let priority = given.unwrap_or(if is_lambda { PRIORITY_NONE } else { PRIORITY_AUTO_KEEP });
     payload.chunks.push(Chunk { spans: Slice::since(0, payload.spans.len()), priority, ..Chunk::default() });

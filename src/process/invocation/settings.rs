@@ -20,6 +20,8 @@ pub struct Settings {
     pub root_spans: RootSpans,
     /// Services of AWS's own are called as AWS calls their instances, not by their kind.
     pub aws_services: bool,
+    /// Services in place of those, by the instance or its kind.
+    pub service_mapping: Tags,
     /// Service of the root span; otherwise the function's name.
     pub service: Option<String>,
     /// Name of the function where events do not tell it.
