@@ -297,6 +297,10 @@ settings! {
     trace_enabled: bool = "trace_enabled" [] "true";
     /// The same.
     trace_managed_services: bool = "trace_managed_services" [] "true";
+    /// Show what goes into a function and comes out of it as tags of its span.
+    capture_payload: bool = "capture_lambda_payload" [] "false";
+    /// Down to how many levels; what is below is one tag.
+    capture_payload_depth: u32 = "capture_lambda_payload_max_depth" [] "10";
     /// How the callers of a function write trace contexts: datadog, tracecontext, b3, b3multi, none.
     propagation_style: Quoted = "trace_propagation_style" [] "datadog,tracecontext";
     /// The same, before the other.

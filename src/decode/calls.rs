@@ -2,12 +2,14 @@
 //! headers a trace context and how the handler failed. Source: Datadog's documentation of its tracers.
 
 use crate::decode::json::Json;
+use crate::decode::payload_tags;
 use crate::decode::propagation::Carrier;
 pub use crate::decode::propagation::Styles;
 use crate::decode::trigger;
 pub use crate::decode::trigger::Read;
 pub use crate::decode::trigger::Settings;
 use crate::model::invocation::HandlerError;
+use crate::model::tags::Tags;
 use crate::model::trace_context::TraceContext;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -23,6 +25,14 @@ pub fn start<'a>(event: &[u8], settings: &Settings, header: impl Fn(&str) -> Opt
     }
     read.context = read.context.or_else(|| context(&settings.styles, header));
     read
+}
+
+/// What a body shows of itself on the function's span, if that is wanted.
+pub fn captured(prefix: &str, bytes: &[u8], settings: &Settings) -> Tags {
+    let Some(depth) = settings.capture_depth else { return Tags::default() };
+    // Whatever it is, unless it is wrapped.
+    let whole = payload_tags::flatten(prefix, Json::new(bytes), depth);
+    if whole.pairs().is_empty() { payload_tags::flatten(prefix, body(bytes), depth) } else { whole }
 }
 
 /// `statusCode` in the body of an answer to HTTP: a number, or a text that is one.
@@ -82,7 +92,7 @@ mod tests {
     fn settings() -> Settings {
         let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false);
         let (region, function) = ("us-east-1".to_owned(), "f".to_owned());
-        Settings { infer_spans: true, styles, region, function, digest: |_| String::new() }
+        Settings { infer_spans: true, capture_depth: None, styles, region, function, digest: |_| String::new() }
     }
 
     #[test]
@@ -108,6 +118,16 @@ mod tests {
         for none in [r#"{"statusCode":-1}"#, r#"{"statusCode":null}"#, r#"{"body":{"statusCode":500}}"#, "[]", "}{", ""] {
             assert_eq!(status_code(none.as_bytes()), None, "{none}");
         }
+    }
+
+    #[test]
+    fn bodies_are_shown_only_where_that_is_wanted() {
+        let capturing = Settings { capture_depth: Some(10), ..settings() };
+        assert_eq!(captured("r", br#"a5a{"a":1}0"#, &capturing), Tags::of(&[("r.a", "1")]));
+        assert_eq!(captured("r", br#"[{"a":1}]"#, &capturing), Tags::of(&[("r.0.a", "1")]));
+        assert_eq!(captured("r", br#""text""#, &capturing), Tags::of(&[("r", "text")]));
+        assert_eq!(captured("r", b"no JSON", &capturing), Tags::default());
+        assert_eq!(captured("r", br#"{"a":1}"#, &settings()), Tags::default());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod json_text;
 pub mod lambda_api;
 mod log_record;
 pub mod msgpack;
+pub mod payload_tags;
 pub mod propagation;
 pub mod proxied;
 mod time;

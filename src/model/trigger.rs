@@ -9,6 +9,17 @@ pub struct Trigger {
     pub tags: Tags,
     /// Spans of the services that handed the event on, the last one first; each is the parent of the one before.
     pub spans: Vec<Inferred>,
+    /// What the function was invoked for, if others may know it too.
+    pub pointer: Option<Pointer>,
+}
+
+/// Something that was written by a span that nobody knows here, but that somebody may know by this.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pointer {
+    /// `aws.s3.object` or `aws.dynamodb.item`.
+    pub kind: &'static str,
+    /// 32 hex digits.
+    pub hash: String,
 }
 
 /// A span that nobody traced but the event tells of.

@@ -119,6 +119,7 @@ impl LambdaHandler {
             request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
             context: context.clone(),
             trigger: trigger.map(Box::new),
+            shown: calls::captured("function.request", &request.body, &self.calls),
             at: self.clock.now().unix_nanos(),
         };
         let mut answer = ok();
@@ -138,6 +139,7 @@ impl LambdaHandler {
             span_id: calls::placeholder_span_id(header),
             error: calls::handler_error(header),
             status_code: calls::status_code(&request.body),
+            shown: calls::captured("function.response", &request.body, &self.calls),
             at: self.clock.now().unix_nanos(),
         };
         hand_on(&self.events, Event::Ended(call));

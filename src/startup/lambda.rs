@@ -88,6 +88,7 @@ pub fn calls(config: &Config, aws: &AwsEnv) -> CallSettings {
     let Quoted(styles) = config.propagation_style_extract.as_ref().unwrap_or(&config.propagation_style);
     CallSettings {
         infer_spans: config.trace_enabled && config.trace_managed_services,
+        capture_depth: config.capture_payload.then_some(config.capture_payload_depth),
         styles: Styles::new(styles, config.propagation_baggage),
         region: aws.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         function: aws.function_name.clone().unwrap_or_default(),

@@ -2,6 +2,7 @@
 //! table says what each trigger looks like; whatever an event is, what can be read of it is, and the rest is left out.
 
 mod carried;
+mod pointers;
 mod table;
 mod template;
 
@@ -29,6 +30,8 @@ pub type Digest = fn(&[u8]) -> String;
 pub struct Settings {
     /// Spans are inferred.
     pub infer_spans: bool,
+    /// What goes in and comes out is to be seen on the function's span, down to this depth.
+    pub capture_depth: Option<u32>,
     /// How contexts are written.
     pub styles: Styles,
     /// Where the function is.
@@ -74,7 +77,8 @@ pub fn read(event: Json<'_>, settings: &Settings) -> Read {
         }
     }
     let context = carried::context(row.carried, &filling, &settings.styles, settings.digest);
-    Read { trigger: Some(Trigger { tags, spans }), context }
+    let pointer = (row.record == Record::First).then(|| pointers::pointer(&record, settings.digest)).flatten();
+    Read { trigger: Some(Trigger { tags, spans, pointer }), context }
 }
 
 /// Where the members of such a trigger are, if there is such a place.

@@ -12,7 +12,14 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/lambda");
 
 fn settings(region: &str) -> Settings {
     let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false);
-    Settings { infer_spans: true, styles, region: region.to_owned(), function: "Shop".to_owned(), digest: digest::sha256_hex }
+    Settings {
+        infer_spans: true,
+        capture_depth: None,
+        styles,
+        region: region.to_owned(),
+        function: "Shop".to_owned(),
+        digest: digest::sha256_hex,
+    }
 }
 
 fn cases() -> Vec<(String, Value)> {
@@ -39,7 +46,8 @@ fn shown(read: &Read) -> Value {
     };
     let trigger = read.trigger.as_ref();
     let spans: Vec<Value> = trigger.map_or(&[][..], |trigger| &trigger.spans).iter().map(span).collect();
-    json!({"context": context, "tags": trigger.map(|trigger| tags(&trigger.tags)), "spans": spans})
+    let pointer = trigger.and_then(|trigger| trigger.pointer.as_ref()).map(|pointer| json!([pointer.kind, pointer.hash]));
+    json!({"context": context, "tags": trigger.map(|trigger| tags(&trigger.tags)), "spans": spans, "pointer": pointer})
 }
 
 #[test]
@@ -49,7 +57,8 @@ fn every_trigger_is_read_as_its_fixture_says() {
     for (file, case) in &cases {
         let region = case["region"].as_str().unwrap_or("eu-west-1");
         let read = calls::start(case["event"].to_string().as_bytes(), &settings(region), |_| None);
-        let expected = json!({"context": case["context"], "tags": case["tags"], "spans": case["spans"]});
+        let expected =
+            json!({"context": case["context"], "tags": case["tags"], "spans": case["spans"], "pointer": case["pointer"]});
         assert_eq!(shown(&read), expected, "{file}");
     }
 }
@@ -100,7 +109,7 @@ fn spans_are_inferred_only_where_they_are_wanted() {
     for (file, case) in cases() {
         let settings = Settings { infer_spans: false, ..settings(case["region"].as_str().unwrap_or("eu-west-1")) };
         let read = calls::start(case["event"].to_string().as_bytes(), &settings, |_| None);
-        let expected = json!({"context": case["context"], "tags": case["tags"], "spans": []});
+        let expected = json!({"context": case["context"], "tags": case["tags"], "spans": [], "pointer": case["pointer"]});
         assert_eq!(shown(&read), expected, "{file}");
     }
 }

@@ -7,6 +7,7 @@ use crate::model::trace::PRIORITY_NONE;
 use crate::model::trace::Slice;
 use crate::model::trace::Span;
 use crate::model::trace::TracePayload;
+use crate::model::trigger::Pointer;
 use crate::process::invocation::Open;
 use crate::process::invocation::RootSpans;
 use crate::process::invocation::Settings;
@@ -58,7 +59,19 @@ pub(super) fn make(open: &Open, settings: &Settings, latest: i64, random: &mut i
     }
     let trigger = open.start.as_ref().and_then(|call| call.trigger.as_deref()).filter(|_| is_lambda);
     tags.extend(&context.tags);
-    tags.extend(&trigger.map(|trigger| trigger.tags.clone()).unwrap_or_default());
+    if let Some(trigger) = trigger {
+        tags.extend(&trigger.tags);
+        if let Some(Pointer { kind, hash }) = &trigger.pointer {
+            let link = format!(
+                r#"[{{"trace_id":0,"span_id":0,"attributes":{{"link.kind":"span-pointer","ptr.dir":"u","ptr.hash":"{hash}","ptr.kind":"{kind}"}}}}]"#
+            );
+            tags.push("_dd.span_links", &link);
+        }
+    }
+    for shown in [open.start.as_ref().map(|call| &call.shown), open.end.as_ref().map(|call| &call.shown)].into_iter().flatten()
+    {
+        tags.extend(shown);
+    }
     if let Some(at_end) = at_end {
         tags.extend(&at_end.tags); // the tracer knows better who decided
     }
@@ -149,6 +162,7 @@ mod tests {
     use crate::model::invocation::Outcome;
     use crate::model::invocation::StartCall;
     use crate::model::trace_context::TraceContext;
+    use crate::model::trigger::Trigger;
 
     const SECOND: i64 = 1_000_000_000;
 
@@ -239,6 +253,22 @@ mod tests {
         assert_eq!(told(&|end| end.status_code = Some(404), Status::Success, None), "0 - - 404");
         assert_eq!(told(&|_| (), Status::Failure, Some("Runtime.ExitError")), "1 Runtime.ExitError - -");
         assert_eq!(told(&|_| (), Status::Timeout, None), "1 Timeout Datadog detected a Timeout -");
+    }
+
+    #[test]
+    fn the_event_adds_tags_a_pointer_and_what_is_shown_of_it() {
+        let mut open = open();
+        let pointer = Some(Pointer { kind: "aws.s3.object", hash: "e7".into() });
+        let trigger = Trigger { tags: Tags::of(&[("function_trigger.event_source", "s3")]), pointer, ..Trigger::default() };
+        let shown = Tags::of(&[("function.request.a", "1")]);
+        open.start = Some(StartCall { trigger: Some(Box::new(trigger)), shown, ..StartCall::default() });
+        open.end.as_mut().unwrap().shown = Tags::of(&[("function.response", "2")]);
+        let payload = made(&open, &settings());
+        let tags = ["function_trigger.event_source", "function.request.a", "function.response"].map(|key| tag(&payload, key));
+        assert_eq!(tags, [Some("s3"), Some("1"), Some("2")]);
+        let attributes = r#"{"link.kind":"span-pointer","ptr.dir":"u","ptr.hash":"e7","ptr.kind":"aws.s3.object"}"#;
+        let links = format!(r#"[{{"trace_id":0,"span_id":0,"attributes":{attributes}}}]"#);
+        assert_eq!(tag(&payload, "_dd.span_links"), Some(&*links));
     }
 
     #[test]
