@@ -415,6 +415,40 @@ fn the_services_before_the_function_are_spans_of_its_trace() {
 }
 
 #[test]
+fn the_tracers_stand_in_becomes_the_functions_span_and_talk_with_the_agent_goes() {
+    let Stage { mut agent, lambda, intake } = stage("placeholder");
+    lambda.call();
+    let communication = communication(&lambda.call());
+    let traces = agent.ready().traces.unwrap();
+    lambda.wait_asked();
+    lambda.invoke("r-1", FAR);
+    assert_eq!(send(communication, "POST", "/lambda/start-invocation", &[("x-datadog-trace-id", "11")], b"{}").0, 200);
+    let span = |id: u64, resource: &str, meta: Value| {
+        json!({"service": "aws.lambda", "name": "work", "resource": resource, "trace_id": 11, "span_id": id, "parent_id": 0, "start": 1,
+               "duration": 2, "error": 0, "meta": meta, "metrics": {}, "type": "web"})
+    };
+    let chunk = json!([[
+        span(13, "dd-tracer-serverless-span", json!({"customer": "7"})),
+        span(14, "GET", json!({"http.url": format!("http://{}/2018-06-01/runtime/invocation/next", lambda.host())})),
+        span(15, "GET", json!({"http.url": "http://example.com/"}))
+    ]]);
+    let json = [("Content-Type", "application/json")];
+    assert_eq!(send(traces, "POST", "/v0.4/traces", &json, chunk.to_string().as_bytes()).0, 200);
+    assert_eq!(send(communication, "POST", "/lambda/end-invocation", &[("x-datadog-span-id", "13")], b"{}").0, 200);
+    telemetry(communication, &[started("r-1"), done("r-1", "success")]);
+    lambda.wait_asked();
+    let mut told: Vec<_> = intake.records().into_iter().filter(|record| record["signal"] == "traces").collect();
+    told.sort_by_key(|span| span["span_id"].as_u64());
+    let ids: Vec<&Value> = told.iter().map(|span| &span["span_id"]).collect();
+    assert_eq!(ids, [&json!(13), &json!(15)]);
+    assert_eq!((&told[0]["name"], &told[0]["meta"]["customer"]), (&json!("aws.lambda"), &json!("7")));
+    lambda.shutdown(2_000);
+    let finished = agent.finish();
+    assert_ok(&finished);
+    assert_eq!((finished.ledger().of("traces", "sent"), finished.ledger().of("traces", "filtered")), (2, 2));
+}
+
+#[test]
 fn after_a_restore_from_a_snapshot_the_key_is_asked_for_again() {
     let file = folder("restored").join("key");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();

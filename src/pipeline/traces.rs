@@ -18,6 +18,8 @@ use crate::model::trace::TracePayload;
 use crate::model::trace::TracerInfo;
 use crate::model::traces_item::TracesItem;
 use crate::pipeline::Stage;
+use crate::process::lambda;
+use crate::process::lambda::Received;
 use crate::process::stats;
 use crate::process::stats::Concentrator;
 use crate::process::stats::Lost;
@@ -62,6 +64,8 @@ pub enum Statistics {
 pub struct Settings {
     /// What is done to spans.
     pub rules: rules::Settings,
+    /// What is done before, inside Lambda.
+    pub lambda: Option<lambda::Settings>,
     /// What every body says of the agent.
     pub agent: Agent,
     /// Bytes of a body before compression, at most what the intake takes.
@@ -101,6 +105,7 @@ pub struct Leavings {
 pub struct TracesStage {
     settings: Settings,
     memory: rules::Memory,
+    received: Option<Received>,
     body: Option<Filling>,
     concentrator: Option<Concentrator>,
     samplers: Option<Samplers>,
@@ -137,7 +142,8 @@ impl TracesStage {
         let samplers = settings.sampling.clone().map(Samplers::new);
         let leavings = Leavings { payloads: Spares::new(settings.spares), bodies: Spares::new(settings.spares) };
         let memory = rules::Memory::default();
-        TracesStage { settings, memory, body: None, concentrator, samplers, clients: None, queues, leavings, ledger }
+        let received = settings.lambda.clone().map(Received::new);
+        TracesStage { settings, memory, received, body: None, concentrator, samplers, clients: None, queues, leavings, ledger }
     }
 
     /// What its payloads leave behind.
@@ -146,6 +152,9 @@ impl TracesStage {
     }
 
     fn take_spans(&mut self, mut payload: TracePayload, mut claim: Claim, now: Now) {
+        if let Some(received) = &mut self.received {
+            claim.drop_some(received.apply(&mut payload), Reason::Filtered);
+        }
         let filtered = rules::prepare(&mut payload, &self.settings.rules, &mut self.memory, now.unix_nanos());
         claim.drop_some(filtered, Reason::Filtered);
         match &mut self.concentrator {

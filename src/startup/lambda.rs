@@ -7,11 +7,13 @@ use crate::encode::lambda_api as lambda_requests;
 use crate::errors::StartError;
 use crate::main_loop::Ends;
 use crate::main_loop::MainEvent;
+use crate::process::lambda;
 use crate::sources::lambda_api::Extension;
 use crate::sources::lambda_api::LambdaApi;
 use crate::sources::lambda_http::CallSettings;
 use crate::sources::lambda_http::Styles;
 use crate::startup::log_plan;
+use crate::startup::plan::Place;
 use crate::sys::digest;
 use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
@@ -94,6 +96,14 @@ pub fn calls(config: &Config, aws: &AwsEnv) -> CallSettings {
         function: aws.function_name.clone().unwrap_or_default(),
         digest: digest::sha256_hex,
     }
+}
+
+/// What is done to spans inside Lambda.
+pub fn spans(config: &Config, place: Place, aws: &AwsEnv) -> Option<lambda::Settings> {
+    let runtime_api = aws.runtime_api.clone().filter(|_| place == Place::Lambda)?;
+    let own = |port: u16| format!("127.0.0.1:{port}");
+    let own_addresses = vec![runtime_api, own(config.communication_port), own(config.dogstatsd_port.0.unwrap_or(0))];
+    Some(lambda::Settings { own_addresses, service: config.service.clone() })
 }
 
 /// The function's ARN, in lower case, from what registration and environment tell; `None` without an account.

@@ -35,6 +35,7 @@ use crate::startup::deliver::Deliver;
 use crate::startup::deliver::flush_queues;
 use crate::startup::description;
 use crate::startup::dogstatsd;
+use crate::startup::lambda;
 use crate::startup::log_plan;
 use crate::startup::memory::Memory;
 use crate::startup::plan;
@@ -95,7 +96,8 @@ impl Stages {
     pub fn of(config: &Config, place: Place, aws: &AwsEnv, memory: Memory, hostname: &str, rates: &RatesHandle) -> Stages {
         let (rules, mut refused) = plan::trace_rules(config);
         refused.extend(plan::sampling_remarks(config, place).map(str::to_owned));
-        let traces = plan::traces(config, place, rules, hostname, memory, rates.clone());
+        let mut traces = plan::traces(config, place, rules, hostname, memory, rates.clone());
+        traces.lambda = lambda::spans(config, place, aws);
         let (logs, refused_logs) = log_plan::logs(config, place, aws, hostname, memory);
         let (metrics, refused_metrics) = dogstatsd::settings(config, place, hostname, memory);
         refused.extend(refused_logs);

@@ -217,6 +217,7 @@ pub fn traces(
     let is_on = sampling.is_some();
     traces::Settings {
         rules,
+        lambda: None,
         agent: encode_traces::Agent {
             hostname: hostname.to_owned(),
             env: default_env(config).to_owned(),

@@ -35,6 +35,7 @@ fn sampling_rig(statistics: Statistics, sampling: Option<sampling::Settings>) ->
     let (ledger, queues) = (Ledger::new(), Queues { traces: queue(), stats: queue() });
     let settings = Settings {
         rules: rules::Settings::default(),
+        lambda: None,
         agent: Agent { hostname: "gw-1".to_owned(), env: "none".to_owned(), version: "0.1.0".to_owned(), ..Agent::default() },
         body_bytes_max: 1 << 20,
         compression_level: 1,

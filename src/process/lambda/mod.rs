@@ -1,0 +1,251 @@
+//! What becomes of tracers' spans inside Lambda before the rules for all traces: those about the agent itself go, the one that stands in
+//! for `aws.lambda` lends that what it knows, and `aws.lambda` as a service gets the configured name.
+//!
+//! Tracers for which the agent makes `aws.lambda` trace the handler with a placeholder, whose id the agent's span takes. It comes on another
+//! way than the end of the invocation, in most cases before it; if it comes later, what it knows is lost and nothing else.
+
+use crate::model::trace::MetaStruct;
+use crate::model::trace::Metric;
+use crate::model::trace::Slice;
+use crate::model::trace::Tag;
+use crate::model::trace::TracePayload;
+use std::collections::VecDeque;
+
+/// Resource of a span that stands in for `aws.lambda`.
+const PLACEHOLDER: &str = "dd-tracer-serverless-span";
+
+/// Placeholders that wait for their `aws.lambda`; managed instances run some dozens at once.
+const PLACEHOLDERS_MAX: usize = 64;
+
+/// What one of them may hold on to; a larger one is not remembered.
+const PLACEHOLDER_BYTES_MAX: usize = 64 * 1024;
+
+/// Addresses whose look-up is the platform's or the agent's own business.
+const OWN_NAMES: [&str; 3] = ["0.0.0.0", "127.0.0.1", "169.254.79.129"];
+
+/// What the configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `host:port` of the agent and of the Lambda APIs; requests to them are not the function's doing.
+    pub own_addresses: Vec<String>,
+    /// In place of `aws.lambda` as a service.
+    pub service: Option<String>,
+}
+
+/// The rules, and what they remember.
+#[derive(Debug)]
+pub struct Received {
+    settings: Settings,
+    placeholders: VecDeque<Placeholder>,
+}
+
+/// What a placeholder knows.
+#[derive(Debug, Default)]
+struct Placeholder {
+    trace_id: u64,
+    span_id: u64,
+    tags: Vec<(String, String)>,
+    metrics: Vec<(String, f64)>,
+    structs: Vec<(String, Vec<u8>)>,
+}
+
+impl Received {
+    /// Rules that have seen nothing.
+    pub fn new(settings: Settings) -> Received {
+        Received { settings, placeholders: VecDeque::new() }
+    }
+
+    /// Applies them; the answer is how many spans are gone.
+    pub fn apply(&mut self, payload: &mut TracePayload) -> u64 {
+        let service = self.settings.service.as_deref().map(|service| payload.texts.make(service));
+        let mut gone = 0;
+        for chunk in 0..payload.chunks.len() {
+            let spans = payload.chunks[chunk].spans.range();
+            let mut kept = spans.start;
+            for span in spans.clone() {
+                if payload.texts.is(payload.spans[span].resource, PLACEHOLDER) {
+                    self.remember(payload, span);
+                    continue;
+                }
+                if self.is_own(payload, span) {
+                    continue;
+                }
+                if let Some(service) = service.filter(|_| payload.texts.is(payload.spans[span].service, "aws.lambda")) {
+                    payload.spans[span].service = service;
+                }
+                if payload.texts.is(payload.spans[span].name, "aws.lambda") {
+                    self.complete(payload, span);
+                }
+                payload.spans.swap(kept, span);
+                kept += 1;
+            }
+            gone += (spans.end - kept) as u64;
+            payload.chunks[chunk].spans = Slice::since(spans.start, kept);
+        }
+        if 0 < gone {
+            payload.chunks.retain(|chunk| !chunk.spans.is_empty());
+        }
+        gone
+    }
+
+    /// Whether a span is about what the agent, the platform and the tracer do among themselves.
+    fn is_own(&self, payload: &TracePayload, span: usize) -> bool {
+        let span = &payload.spans[span];
+        let tag = |key: &str| payload.tag(span.meta, key).map_or("", |text| payload.texts.str(text));
+        let is_own_address = |address: &str| self.settings.own_addresses.iter().any(|own| address.starts_with(&**own));
+        if matches!(payload.texts.str(span.resource), "127.0.0.1" | "0.0.0.0")
+            || payload.texts.is(span.name, "dns.lookup")
+            || OWN_NAMES.iter().any(|own| tag("dns.address").starts_with(own))
+            || tag("http.url").strip_prefix("http://").is_some_and(is_own_address)
+        {
+            return true;
+        }
+        let host = tag("tcp.remote.host");
+        let port = || payload.metric(span.metrics, "tcp.remote.port").map(|port| port.to_string());
+        !host.is_empty() && is_own_address(&format!("{host}:{}", port().unwrap_or_else(|| tag("tcp.remote.port").to_owned())))
+    }
+
+    fn remember(&mut self, payload: &TracePayload, span: usize) {
+        let span = &payload.spans[span];
+        let text = |text| payload.texts.str(text).to_owned();
+        let tags = || payload.tags[span.meta.range()].iter().filter(|tag| !tag.key.is_empty());
+        let bytes: usize = tags().map(|tag| tag.key.len() + tag.value.len()).sum();
+        let structs = || payload.structs[span.meta_struct.range()].iter();
+        if PLACEHOLDER_BYTES_MAX < bytes + structs().map(|entry| entry.value.len()).sum::<usize>() {
+            return;
+        }
+        if PLACEHOLDERS_MAX <= self.placeholders.len() {
+            self.placeholders.pop_front();
+        }
+        self.placeholders.push_back(Placeholder {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            tags: tags().map(|tag| (text(tag.key), text(tag.value))).collect(),
+            metrics: payload.metrics[span.metrics.range()].iter().map(|metric| (text(metric.key), metric.value)).collect(),
+            structs: structs().map(|entry| (text(entry.key), payload.texts.bytes(entry.value).to_vec())).collect(),
+        });
+    }
+
+    /// Gives `aws.lambda` what its placeholder knows beyond it.
+    fn complete(&mut self, payload: &mut TracePayload, span: usize) {
+        let of_span = payload.spans[span];
+        let is_its = |known: &Placeholder| (known.trace_id, known.span_id) == (of_span.trace_id, of_span.span_id);
+        let found = self.placeholders.iter().position(is_its);
+        let Some(known) = found.and_then(|at| self.placeholders.remove(at)) else { return };
+        let start = payload.tags.len();
+        payload.tags.extend_from_within(of_span.meta.range());
+        for (key, value) in known.tags.iter().filter(|(key, _)| payload.tag(of_span.meta, key).is_none()).collect::<Vec<_>>() {
+            let tag = Tag { key: payload.texts.make(key), value: payload.texts.make(value) };
+            payload.tags.push(tag);
+        }
+        payload.spans[span].meta = Slice::since(start, payload.tags.len());
+        let start = payload.metrics.len();
+        payload.metrics.extend_from_within(of_span.metrics.range());
+        for (key, value) in &known.metrics {
+            if payload.metric(of_span.metrics, key).is_none() {
+                let key = payload.texts.make(key);
+                payload.metrics.push(Metric { key, value: *value });
+            }
+        }
+        payload.spans[span].metrics = Slice::since(start, payload.metrics.len());
+        let start = payload.structs.len();
+        payload.structs.extend_from_within(of_span.meta_struct.range());
+        for (key, value) in &known.structs {
+            let entry = MetaStruct { key: payload.texts.make(key), value: payload.texts.make_blob(value) };
+            payload.structs.push(entry);
+        }
+        payload.spans[span].meta_struct = Slice::since(start, payload.structs.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::trace::Chunk;
+    use crate::model::trace::Span;
+
+    /// Name, resource, service, tags, metrics.
+    type Case<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, f64)]);
+
+    /// Each case as a span of trace 9, the first with id 1, each list of cases as a chunk.
+    fn payload(chunks: &[&[Case]]) -> TracePayload {
+        let mut payload = TracePayload::default();
+        for spans in chunks {
+            let first = payload.spans.len();
+            for (span_id, (name, resource, service, tags, metrics)) in (1..).zip(*spans) {
+                let (tags_start, metrics_start) = (payload.tags.len(), payload.metrics.len());
+                for (key, value) in *tags {
+                    let tag = Tag { key: payload.texts.make(key), value: payload.texts.make(value) };
+                    payload.tags.push(tag);
+                }
+                for (key, value) in *metrics {
+                    let key = payload.texts.make(key);
+                    payload.metrics.push(Metric { key, value: *value });
+                }
+                let [name, resource, service] = [name, resource, service].map(|text| payload.texts.make(text));
+                let meta = Slice::since(tags_start, payload.tags.len());
+                let metrics = Slice::since(metrics_start, payload.metrics.len());
+                payload.spans.push(Span { name, resource, service, trace_id: 9, span_id, meta, metrics, ..Span::default() });
+            }
+            payload.chunks.push(Chunk { spans: Slice::since(first, payload.spans.len()), ..Chunk::default() });
+        }
+        payload
+    }
+
+    fn rules() -> Received {
+        let own_addresses = ["127.0.0.1:9001", "127.0.0.1:8124", "127.0.0.1:8125"].map(str::to_owned).to_vec();
+        Received::new(Settings { own_addresses, service: Some("shop".to_owned()) })
+    }
+
+    fn names(payload: &TracePayload) -> Vec<String> {
+        let name = |span: usize| payload.texts.str(payload.spans[span].name).to_owned();
+        payload.chunks.iter().map(|chunk| chunk.spans.range().map(name).collect::<Vec<_>>().join(" ")).collect()
+    }
+
+    #[test]
+    fn what_concerns_the_agent_and_the_platform_goes() {
+        let own: [Case; 8] = [
+            ("http", "GET", "", &[("http.url", "http://127.0.0.1:9001/2018-06-01/runtime")], &[]),
+            ("http", "GET", "", &[("http.url", "http://127.0.0.1:8124/lambda/flush")], &[]),
+            ("tcp", "x", "", &[("tcp.remote.host", "127.0.0.1"), ("tcp.remote.port", "8125")], &[]),
+            ("tcp", "x", "", &[("tcp.remote.host", "127.0.0.1")], &[("tcp.remote.port", 9001.0)]),
+            ("dns", "x", "", &[("dns.address", "169.254.79.129")], &[]),
+            ("dns.lookup", "x", "", &[], &[]),
+            ("x", "127.0.0.1", "", &[], &[]),
+            ("x", PLACEHOLDER, "", &[], &[]),
+        ];
+        let a: Case = ("a", "GET", "aws.lambda", &[("http.url", "http://127.0.0.1:9000/")], &[]);
+        let b: Case = ("b", "x", "other", &[("tcp.remote.host", "10.0.0.1"), ("tcp.remote.port", "9001")], &[]);
+        let mut payload = payload(&[&own, &[own[0], a, own[1], b], &[b]]);
+        assert_eq!(rules().apply(&mut payload), 10);
+        assert_eq!(names(&payload), ["a b", "b"]);
+        let services = payload.chunks[0].spans.range().map(|span| payload.texts.str(payload.spans[span].service));
+        assert_eq!(services.collect::<Vec<_>>(), ["shop", "other"]);
+    }
+
+    #[test]
+    fn a_placeholder_lends_its_span_what_that_does_not_know() {
+        let mut rules = rules();
+        let mut early = payload(&[&[("handle", PLACEHOLDER, "", &[("user", "7"), ("cold_start", "?")], &[("_dd.p", 1.5)])]]);
+        assert_eq!((rules.apply(&mut early), early.chunks.len()), (1, 0));
+        let root: Case = ("aws.lambda", "f", "f", &[("cold_start", "true")], &[]);
+        let mut late = payload(&[&[root, ("aws.lambda", "f", "f", &[], &[])]]);
+        assert_eq!(rules.apply(&mut late), 0);
+        let tag = |span: usize, key| late.tag(late.spans[span].meta, key).map(|text| late.texts.str(text));
+        assert_eq!((tag(0, "user"), tag(0, "cold_start"), tag(1, "user")), (Some("7"), Some("true"), None));
+        assert_eq!(late.metric(late.spans[0].metrics, "_dd.p"), Some(1.5));
+        assert!(rules.placeholders.is_empty(), "each lends once");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut rules = rules();
+        let long = "x".repeat(PLACEHOLDER_BYTES_MAX);
+        rules.apply(&mut payload(&[&[("handle", PLACEHOLDER, "", &[("a", &long)], &[])]]));
+        assert!(rules.placeholders.is_empty());
+        for _ in 0..2 * PLACEHOLDERS_MAX {
+            rules.apply(&mut payload(&[&[("handle", PLACEHOLDER, "", &[], &[])]]));
+        }
+        assert_eq!(rules.placeholders.len(), PLACEHOLDERS_MAX);
+    }
+}
