@@ -30,7 +30,7 @@ BAD_EVENTS = [{"time": "2026-01-02T03:04:05.678Z", "type": "platform.somethingNe
 
 def lambda_run(setup: Setup):
     folder = setup.folder("lambda_run")
-    executable = _install(setup, folder)
+    executable = install(setup, folder)
     try:
         summary = _conversation(setup, folder, executable)
         print("   " + _figures(setup, folder, executable), flush=True)
@@ -39,14 +39,14 @@ def lambda_run(setup: Setup):
     return summary
 
 
-def _install(setup, folder):
+def install(setup, folder):
     """Where Lambda puts an extension; client libraries test for this very file."""
     target = (EXTENSIONS if setup.namespaced else folder) / NAME
     shutil.copy(setup.binary, target)
     return target
 
 
-def _env(setup, folder, intake, sandbox):
+def lambda_env(setup, folder, intake, sandbox):
     return setup.agent_env(
         folder, intake, AWS_LAMBDA_RUNTIME_API=sandbox.address, AWS_LAMBDA_FUNCTION_NAME=FUNCTION,
         AWS_REGION="us-east-1", AWS_LAMBDA_INITIALIZATION_TYPE="on-demand", AWS_LAMBDA_FUNCTION_MEMORY_SIZE="256",
@@ -124,7 +124,7 @@ def _conversation(setup, folder, executable):
     held_back = []
     with FakeIntake(API_KEY) as intake, FakeLambda(NAME) as sandbox:
         sandbox.on_call = lambda name: held_back.extend(_not_flushed(sandbox, intake, invocations) if name == "next" else [])
-        with Agent([executable], _env(setup, folder, intake, sandbox)) as agent:
+        with Agent([executable], lambda_env(setup, folder, intake, sandbox)) as agent:
             sandbox.wait_next(1)
             ports = agent.ready()
             equal(sandbox.telemetry_port, ports[0], "port of the telemetry destination")
@@ -211,7 +211,7 @@ def _one_start(setup, folder, executable):
     row, seen = {}, {}
     with FakeIntake(API_KEY) as intake:
         with FakeLambda(NAME, lambda name: seen.setdefault(name, time.monotonic_ns())) as sandbox:
-            env = _env(setup, folder, intake, sandbox)
+            env = lambda_env(setup, folder, intake, sandbox)
             with Agent([executable], env) as agent:
                 sandbox.wait_next(1)
                 row["CPU ms to /next"] = agent.cpu_ms()
