@@ -9,6 +9,7 @@ use crate::model::invocation::Invoke;
 use crate::model::invocation::Remembered;
 use crate::model::invocation::Shutdown;
 use crate::model::invocation::What;
+use crate::model::traces_item::TracesItem;
 use crate::process::flushes::Begin;
 use crate::process::flushes::Flushes;
 use crate::process::invocation::Effect;
@@ -340,7 +341,8 @@ impl MainLoop {
         let mut ended = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Span(payload) => (self.hands.span)(*payload),
+                Effect::Span(payload) => (self.hands.span)(TracesItem::Spans(*payload)),
+                Effect::Init(init) => (self.hands.span)(TracesItem::Init(init)),
                 Effect::Ended { request_id } => ended.push(request_id),
             }
         }

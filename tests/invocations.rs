@@ -134,6 +134,7 @@ impl Stage {
     fn tell(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             self.told.push(match effect {
+                Effect::Init(_) => continue, // a span for later
                 Effect::Ended { request_id } => format!("ended:{request_id}"),
                 Effect::Span(payload) => {
                     let span = payload.spans[0];

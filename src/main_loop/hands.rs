@@ -5,7 +5,7 @@ use crate::model::invocation::Event;
 use crate::model::invocation::Point;
 use crate::model::invocation::Remembered;
 use crate::model::invocation::Telemetry;
-use crate::model::trace::TracePayload;
+use crate::model::traces_item::TracesItem;
 use crate::model::usage::Usage;
 use crate::sys::inbox::FlushMark;
 use crate::sys::inbox::Parcel;
@@ -28,7 +28,7 @@ pub type Take = Box<dyn FnMut(TelemetryParcel, Instant) -> Result<(), TelemetryP
 /// How the loop acts on the rest of the agent.
 pub struct Hands {
     /// Sends a span that the agent made.
-    pub span: Box<dyn FnMut(TracePayload)>,
+    pub span: Box<dyn FnMut(TracesItem)>,
     /// Hands telemetry to the logs pipeline; it comes back when there is no room until the deadline.
     pub telemetry: Take,
     /// Sends points of metrics that the agent made.

@@ -14,4 +14,23 @@ pub enum TracesItem {
     Function(Vec<(String, String)>, String),
     /// Statistics that the tracer has computed.
     Stats(Box<ClientStats>),
+    /// How the sandbox began: a span for the trace of the first invocation, which may come later or never.
+    Init(Box<InitSpan>),
+}
+
+/// The time that passed before the first invocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InitSpan {
+    /// `aws.lambda.cold_start` or `aws.lambda.snapstart_restore`.
+    pub name: &'static str,
+    /// That of the function's span.
+    pub service: String,
+    /// Name of the function.
+    pub resource: String,
+    /// Unique in its trace.
+    pub span_id: u64,
+    /// Nanoseconds since 1970.
+    pub start: i64,
+    /// Nanoseconds.
+    pub duration: i64,
 }

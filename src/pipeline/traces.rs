@@ -19,6 +19,7 @@ use crate::model::trace::TracerInfo;
 use crate::model::traces_item::TracesItem;
 use crate::pipeline::Stage;
 use crate::process::lambda;
+use crate::process::lambda::Done;
 use crate::process::lambda::Received;
 use crate::process::stats;
 use crate::process::stats::Concentrator;
@@ -153,7 +154,9 @@ impl TracesStage {
 
     fn take_spans(&mut self, mut payload: TracePayload, mut claim: Claim, now: Now) {
         if let Some(received) = &mut self.received {
-            claim.drop_some(received.apply(&mut payload), Reason::Filtered);
+            let Done { gone, added } = received.apply(&mut payload);
+            claim.drop_some(gone, Reason::Filtered);
+            claim.merge(self.ledger.accept(Signal::Traces, added));
         }
         let filtered = rules::prepare(&mut payload, &self.settings.rules, &mut self.memory, now.unix_nanos());
         claim.drop_some(filtered, Reason::Filtered);
@@ -289,6 +292,11 @@ impl Stage for TracesStage {
                 (self.settings.rules.global_tags, self.settings.rules.function_tags) = (tags, function);
             }
             TracesItem::Stats(stats) => self.take_stats(*stats, claim, permit, now),
+            TracesItem::Init(init) => {
+                if let Some(received) = &mut self.received {
+                    received.begun(*init);
+                }
+            }
         }
     }
 

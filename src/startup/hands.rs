@@ -4,7 +4,6 @@ use crate::config::Config;
 use crate::main_loop::Hands;
 use crate::main_loop::Host;
 use crate::model::api_key::KeyHandle;
-use crate::model::trace::TracePayload;
 use crate::model::traces_item::TracesItem;
 use crate::model::usage::Usage;
 use crate::pipeline::logs::LogsItem;
@@ -63,7 +62,7 @@ pub fn hands(
     let (span_ledger, budget) = (Arc::clone(ledger), budget.clone());
     let (save, go) = (state.clone(), lambda.map(|lambda| lambda.go.clone()));
     Hands {
-        span: Box::new(move |payload| send_span(payload, &span_inbox, &span_ledger, &budget, clock)),
+        span: Box::new(move |item| send_span(item, &span_inbox, &span_ledger, &budget, clock)),
         telemetry: Box::new(move |parcel, by| {
             let Parcel { item, claim, permit } = parcel;
             telemetry_inbox.put(Parcel { item: LogsItem::Telemetry(item), claim, permit }, by).map_err(|back| Parcel {
@@ -97,13 +96,17 @@ pub fn hands(
     }
 }
 
-fn send_span(payload: TracePayload, inbox: &Inbox<TracesItem>, ledger: &Arc<Ledger>, budget: &Budget, clock: Clock) {
-    let claim = ledger.accept(Signal::Traces, payload.spans.len() as u64);
+fn send_span(item: TracesItem, inbox: &Inbox<TracesItem>, ledger: &Arc<Ledger>, budget: &Budget, clock: Clock) {
+    let (spans, bytes) = match &item {
+        TracesItem::Spans(payload) => (payload.spans.len(), payload.memory_bytes()),
+        TracesItem::Stats(_) | TracesItem::Init(_) | TracesItem::Function(..) => (0, 0),
+    };
+    let claim = ledger.accept(Signal::Traces, spans as u64);
     let by = clock.instant_in(TELL_WAIT);
-    match budget.reserve(payload.memory_bytes(), by) {
+    match budget.reserve(bytes, by) {
         None => claim.drop_all(Reason::InboxFull),
         Some(permit) => {
-            if let Err(back) = inbox.put(Parcel { item: TracesItem::Spans(payload), claim, permit }, by) {
+            if let Err(back) = inbox.put(Parcel { item, claim, permit }, by) {
                 back.claim.drop_all(Reason::InboxFull);
             }
         }

@@ -13,7 +13,7 @@ from case_lambda import NAME, SHUTDOWN_MS, lambda_env, install
 from checks import check, equal
 from fake_intake import SKETCHES, FakeIntake
 from fake_lambda import FakeLambda, post
-from recording import ARN, FUNCTION, Invocation, init_events
+from recording import ARN, FUNCTION, INIT_MS, Invocation, init_events
 
 CLIENTS = Path(__file__).parent / "clients"
 EVENTS = Path(__file__).parent.parent.parent / "fixtures/lambda"
@@ -106,7 +106,8 @@ def _library(setup, language, command, **env):
     calls = {}
     try:
         with FakeIntake(API_KEY) as intake, FakeLambda(NAME) as api:
-            with Agent([executable], lambda_env(setup, folder, intake, api)) as agent, Function(setup, command, folder, env) as function:
+            agent_env = lambda_env(setup, folder, intake, api) | {"DD_SERVICE": "shop"}
+            with Agent([executable], agent_env) as agent, Function(setup, command, folder, env) as function:
                 api.wait_next(1)
                 sandbox = Sandbox(api, agent)
                 sandbox.agent.signal(signal.SIGSTOP)
@@ -141,11 +142,16 @@ def _check_library(language, calls, spans, sketches):
         if case["context"] and name not in OTHER_TRACE[language]:
             equal(root.traceID, case["context"][1], f"trace of {name}")
             continued += 1
+    [begun] = [span for span in spans if span.name == "aws.lambda.cold_start"]
+    first = roots[next(iter(calls))]
+    equal((begun.traceID, begun.duration, begun.service), (first.traceID, int(INIT_MS * 1e6), "shop"), "trace and length of the cold start")
+    loads = [span for span in spans if span.name == "aws.lambda.load"]
+    equal([span.parentID for span in loads], [begun.spanID] * len(loads), "parents of what was loaded")
     orders = [sketch for sketch in sketches if sketch.metric == "shop.orders"]
     equal(sum(part.cnt for sketch in orders for part in sketch.dogsketches), len(calls), "values of shop.orders")
     check(all("kind:e2e" in sketch.tags for sketch in orders), "tags of shop.orders")
     kinds = len({span.name for span in spans})
-    return f"{len(calls)} invocations of {len(calls) // ROUNDS} kinds of events; {len(spans)} spans of {kinds} names, {continued} traces continued; metrics all there"
+    return f"{len(calls)} invocations of {len(calls) // ROUNDS} kinds of events; {len(spans)} spans of {kinds} names, {continued} traces continued, {len(loads)} loads in the cold start; metrics all there"
 
 
 # What each tracer sends besides the event and the answer, as its source has it: (start, end).
@@ -198,6 +204,8 @@ def lambda_announced(setup: Setup):
             intake.require_no_faults()
             equal(api.violations, [], "calls that the API refused")
             spans = intake.spans()
+            begun = [(span.traceID, span.parentID) for span in spans if span.name == "aws.lambda.cold_start"]
+            equal(begun, [_place(spans, calls[0][0])], "trace and parent of the cold start")
             row = ledger.signals["traces"]
             equal((row["sent"], row["dropped"]), (len(spans), len(calls)), f"spans sent, and stand-ins that went: {ledger.text}")
             for call in calls:
@@ -205,6 +213,11 @@ def lambda_announced(setup: Setup):
     finally:
         executable.unlink()
     return f"{len(calls)} invocations announced as {', '.join(TRACERS)} do, {len(spans)} spans: ids, parents, errors, tags of the stand-in"
+
+
+def _place(spans, invocation):
+    [root] = [span for span in spans if span.name == "aws.lambda" and span.meta.get("request_id") == invocation.request_id]
+    return root.traceID, root.parentID
 
 
 def _announce(ports, tracer, invocation, number, case):

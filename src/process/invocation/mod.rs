@@ -6,9 +6,11 @@
 
 mod draft;
 mod inferred;
+mod init;
 pub mod metrics;
 mod root_span;
 mod settings;
+mod waiting;
 
 use crate::model::invocation::EndCall;
 use crate::model::invocation::Figures;
@@ -22,9 +24,13 @@ use crate::model::invocation::Telemetry;
 use crate::model::invocation::What;
 use crate::model::log_line::LogLine;
 use crate::model::trace::TracePayload;
+use crate::model::traces_item::InitSpan;
 use crate::model::usage::Usage;
+use crate::process::invocation::init::Beginning;
 use crate::process::invocation::metrics::Metrics;
 use crate::process::invocation::metrics::Told;
+use crate::process::invocation::waiting::push_bounded;
+use crate::process::invocation::waiting::take_matching;
 use std::collections::VecDeque;
 
 pub use settings::RootSpans;
@@ -48,6 +54,8 @@ const PROACTIVE_AFTER: i64 = 10_000_000_000;
 pub enum Effect {
     /// Send this span.
     Span(Box<TracePayload>),
+    /// Have this span ready for the first invocation's trace.
+    Init(Box<InitSpan>),
     /// The invocation has ended: deliver what there is before the sandbox freezes.
     Ended {
         /// Which one.
@@ -95,6 +103,7 @@ pub struct Invocations {
     restored: Option<Remembered>,
     remembered: Remembered,
     first_seen: bool,
+    beginning: Beginning,
     /// An invocation of which the process before this one has told all there was, as it saw its end.
     told_before: Option<String>,
     /// When the snapshot came back, nanoseconds since 1970.
@@ -118,6 +127,7 @@ impl Invocations {
             restored,
             remembered: Remembered::default(),
             first_seen: false,
+            beginning: Beginning::default(),
             told_before: None,
             restored_at: None,
             metrics: metrics.map(Metrics::new),
@@ -192,6 +202,8 @@ impl Invocations {
         let at = event.time_ms.saturating_mul(1_000_000);
         self.latest = self.latest.max(at);
         let mut effects = self.spans_of_evicted(random);
+        let init = self.beginning.telemetry(event, &self.settings, random);
+        effects.extend(init.map(|init| Effect::Init(Box::new(init))));
         match &event.what {
             What::Start { request_id, .. } if !self.is_finished(request_id, event.time_ms) => {
                 // A start behind the end is another attempt's.
@@ -458,20 +470,6 @@ impl Open {
     }
 }
 
-/// The call with this id, else the oldest without one. A call with another id is never taken.
-fn take_matching<T>(calls: &mut VecDeque<T>, id_of: impl Fn(&T) -> Option<&str>, request_id: &str) -> Option<T> {
-    let with_id = calls.iter().position(|call| id_of(call) == Some(request_id));
-    let at = with_id.or_else(|| calls.iter().position(|call| id_of(call).is_none()))?;
-    calls.remove(at)
-}
-
-fn push_bounded<T>(items: &mut VecDeque<T>, item: T, items_max: usize) {
-    if items_max <= items.len() {
-        items.pop_front();
-    }
-    items.push_back(item);
-}
-
 /// An ARN in lower case without the version or alias that an invocation may name behind it.
 pub fn unqualified(arn: &str) -> String {
     let parts: Vec<&str> = arn.split(':').take(7).collect();
@@ -514,6 +512,7 @@ mod tests {
     fn told(effects: Vec<Effect>) -> Vec<String> {
         let tell = |effect| match effect {
             Effect::Ended { request_id } => format!("end of {request_id}"),
+            Effect::Init(init) => init.name.to_owned(),
             Effect::Span(payload) => {
                 let span = payload.spans[0];
                 let tag = |key| payload.tag(span.meta, key).map(|text| payload.texts.str(text).to_owned()).unwrap_or_default();

@@ -19,6 +19,7 @@ const PRIORITY_AUTO_KEEP: i32 = 1;
 
 /// The span of `open`, whose outcome is known; `latest` is the latest time seen, nanoseconds since 1970. `None` in Lambda when the
 /// client library never told of a span to take the place of.
+#[inline(never)] // it is called twice, and large
 pub(super) fn make(open: &Open, settings: &Settings, latest: i64, random: &mut impl FnMut() -> u64) -> Option<TracePayload> {
     let outcome = open.outcome.as_ref()?;
     let at_start = open.start.as_ref().and_then(|call| call.context.as_ref());
@@ -80,7 +81,7 @@ pub(super) fn make(open: &Open, settings: &Settings, latest: i64, random: &mut i
 
     let mut root = Draft {
         name: if is_lambda { "aws.lambda" } else { "mote.invocation" },
-        service: service(open, settings, function),
+        service: service(settings, function, open.arn.is_empty()),
         resource: function.to_owned(),
         kind: "serverless",
         span: Span {
@@ -106,12 +107,12 @@ pub(super) fn make(open: &Open, settings: &Settings, latest: i64, random: &mut i
 }
 
 /// The configured one, else the function's name, which Lambda knows in any case and Datadog in lower case.
-fn service(open: &Open, settings: &Settings, function: &str) -> String {
+pub(super) fn service(settings: &Settings, function: &str, is_anonymous: bool) -> String {
     match &settings.service {
         Some(service) => service.clone(),
         None if settings.root_spans == RootSpans::Announced && !settings.aws_services => "aws.lambda".to_owned(),
-        None if settings.root_spans == RootSpans::Announced => function.to_lowercase(),
-        None if open.arn.is_empty() => "mote".to_owned(),
+        None if settings.root_spans == RootSpans::Announced => function.to_ascii_lowercase(),
+        None if is_anonymous => "mote".to_owned(),
         None => function.to_owned(),
     }
 }

@@ -3,12 +3,18 @@
 //!
 //! Tracers for which the agent makes `aws.lambda` trace the handler with a placeholder, whose id the agent's span takes. It comes on another
 //! way than the end of the invocation, in most cases before it; if it comes later, what it knows is lost and nothing else.
+//!
+//! The span of the sandbox's beginning joins the trace of the first invocation, as parent of what the library loaded and else as sibling
+//! of `aws.lambda`, whoever made that.
 
+use crate::model::trace::Chunk;
 use crate::model::trace::MetaStruct;
 use crate::model::trace::Metric;
 use crate::model::trace::Slice;
+use crate::model::trace::Span;
 use crate::model::trace::Tag;
 use crate::model::trace::TracePayload;
+use crate::model::traces_item::InitSpan;
 use std::collections::VecDeque;
 
 /// Resource of a span that stands in for `aws.lambda`.
@@ -37,6 +43,18 @@ pub struct Settings {
 pub struct Received {
     settings: Settings,
     placeholders: VecDeque<Placeholder>,
+    /// Until its trace is known.
+    init: Option<InitSpan>,
+    init_id: Option<u64>,
+}
+
+/// What the rules have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Spans that are gone.
+    pub gone: u64,
+    /// Spans that are new.
+    pub added: u64,
 }
 
 /// What a placeholder knows.
@@ -52,11 +70,17 @@ struct Placeholder {
 impl Received {
     /// Rules that have seen nothing.
     pub fn new(settings: Settings) -> Received {
-        Received { settings, placeholders: VecDeque::new() }
+        Received { settings, placeholders: VecDeque::new(), init: None, init_id: None }
     }
 
-    /// Applies them; the answer is how many spans are gone.
-    pub fn apply(&mut self, payload: &mut TracePayload) -> u64 {
+    /// The sandbox has begun. A later beginning, from a snapshot, takes the place of the first.
+    pub fn begun(&mut self, init: InitSpan) {
+        self.init_id = Some(init.span_id);
+        self.init = Some(init);
+    }
+
+    /// Applies them.
+    pub fn apply(&mut self, payload: &mut TracePayload) -> Done {
         let service = self.settings.service.as_deref().map(|service| payload.texts.make(service));
         let mut gone = 0;
         for chunk in 0..payload.chunks.len() {
@@ -85,7 +109,32 @@ impl Received {
         if 0 < gone {
             payload.chunks.retain(|chunk| !chunk.spans.is_empty());
         }
-        gone
+        let added = u64::from(self.init_id.is_some() && self.join_trace(payload));
+        Done { gone, added }
+    }
+
+    /// Puts the span of the beginning into the trace of the first invocation, if that is here; whether it was.
+    fn join_trace(&mut self, payload: &mut TracePayload) -> bool {
+        let is = |text, wanted| payload.texts.is(text, wanted);
+        let is_cold = |span: &Span| payload.tag(span.meta, "cold_start").is_some_and(|value| is(value, "true"));
+        let find = |wanted: &dyn Fn(&Span) -> bool| {
+            let spans = payload.chunks.iter().flat_map(|chunk| chunk.spans.range().map(move |span| (*chunk, span)));
+            spans.into_iter().find(|(_, span)| wanted(&payload.spans[*span]))
+        };
+        let load = find(&|span| is(span.name, "aws.lambda.load"));
+        let Some((chunk, sibling)) = load.or_else(|| find(&|span| is(span.name, "aws.lambda") && is_cold(span))) else {
+            return false;
+        };
+        let Span { trace_id, parent_id, .. } = payload.spans[sibling];
+        if let Some(id) = self.init_id.filter(|_| load.is_some()) {
+            payload.spans[sibling].parent_id = id;
+        }
+        let Some(InitSpan { name, service, resource, span_id, start, duration }) = self.init.take() else { return false };
+        let [name, service, resource, kind] = [name, &service, &resource, "serverless"].map(|text| payload.texts.make(text));
+        let span = Span { name, service, resource, kind, trace_id, span_id, parent_id, start, duration, ..Span::default() };
+        payload.spans.push(span);
+        payload.chunks.push(Chunk { spans: Slice::since(payload.spans.len() - 1, payload.spans.len()), ..chunk });
+        true
     }
 
     /// Whether a span is about what the agent, the platform and the tracer do among themselves.
@@ -161,8 +210,6 @@ impl Received {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::trace::Chunk;
-    use crate::model::trace::Span;
 
     /// Name, resource, service, tags, metrics.
     type Case<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, &'a str)], &'a [(&'a str, f64)]);
@@ -217,7 +264,7 @@ mod tests {
         let a: Case = ("a", "GET", "aws.lambda", &[("http.url", "http://127.0.0.1:9000/")], &[]);
         let b: Case = ("b", "x", "other", &[("tcp.remote.host", "10.0.0.1"), ("tcp.remote.port", "9001")], &[]);
         let mut payload = payload(&[&own, &[own[0], a, own[1], b], &[b]]);
-        assert_eq!(rules().apply(&mut payload), 10);
+        assert_eq!(rules().apply(&mut payload), Done { gone: 10, added: 0 });
         assert_eq!(names(&payload), ["a b", "b"]);
         let services = payload.chunks[0].spans.range().map(|span| payload.texts.str(payload.spans[span].service));
         assert_eq!(services.collect::<Vec<_>>(), ["shop", "other"]);
@@ -227,14 +274,57 @@ mod tests {
     fn a_placeholder_lends_its_span_what_that_does_not_know() {
         let mut rules = rules();
         let mut early = payload(&[&[("handle", PLACEHOLDER, "", &[("user", "7"), ("cold_start", "?")], &[("_dd.p", 1.5)])]]);
-        assert_eq!((rules.apply(&mut early), early.chunks.len()), (1, 0));
+        assert_eq!((rules.apply(&mut early).gone, early.chunks.len()), (1, 0));
         let root: Case = ("aws.lambda", "f", "f", &[("cold_start", "true")], &[]);
         let mut late = payload(&[&[root, ("aws.lambda", "f", "f", &[], &[])]]);
-        assert_eq!(rules.apply(&mut late), 0);
+        assert_eq!(rules.apply(&mut late), Done::default());
         let tag = |span: usize, key| late.tag(late.spans[span].meta, key).map(|text| late.texts.str(text));
         assert_eq!((tag(0, "user"), tag(0, "cold_start"), tag(1, "user")), (Some("7"), Some("true"), None));
         assert_eq!(late.metric(late.spans[0].metrics, "_dd.p"), Some(1.5));
         assert!(rules.placeholders.is_empty(), "each lends once");
+    }
+
+    fn begun() -> Received {
+        let mut rules = rules();
+        rules.begun(InitSpan { name: "aws.lambda.cold_start", span_id: 77, start: 5, duration: 6, ..InitSpan::default() });
+        rules
+    }
+
+    /// The spans as `name span<parent`; parents are 100 more than the spans at first.
+    fn family(rules: &mut Received, spans: &[Case]) -> Vec<String> {
+        let mut payload = payload(&[spans]);
+        for span in &mut payload.spans {
+            span.parent_id = span.span_id + 100;
+        }
+        let (added, before) = (rules.apply(&mut payload).added, spans.len());
+        assert_eq!(payload.chunks.iter().map(|chunk| chunk.spans.len()).sum::<usize>(), before + added as usize);
+        let tell = |span: &Span| {
+            assert_eq!(span.trace_id, 9);
+            format!("{} {}<{}", payload.texts.str(span.name), span.span_id, span.parent_id)
+        };
+        payload.spans.iter().map(tell).collect()
+    }
+
+    const COLD: Case = ("aws.lambda", "f", "f", &[("cold_start", "true")], &[]);
+    const WARM: Case = ("aws.lambda", "f", "f", &[("cold_start", "false")], &[]);
+    const LOAD: Case = ("aws.lambda.load", "f", "f", &[], &[]);
+
+    #[test]
+    fn the_beginning_joins_the_first_invocation_once() {
+        let mut rules = begun();
+        assert_eq!(family(&mut rules, &[WARM]), ["aws.lambda 1<101"]);
+        assert_eq!(family(&mut rules, &[COLD]), ["aws.lambda 1<101", "aws.lambda.cold_start 77<101"]);
+        assert_eq!(family(&mut rules, &[COLD]), ["aws.lambda 1<101"]);
+        assert_eq!(family(&mut super::tests::rules(), &[COLD, LOAD]), ["aws.lambda 1<101", "aws.lambda.load 2<102"]);
+    }
+
+    #[test]
+    fn what_was_loaded_is_part_of_the_beginning() {
+        let both = ["aws.lambda 1<101", "aws.lambda.load 2<77", "aws.lambda.cold_start 77<102"];
+        assert_eq!(family(&mut begun(), &[COLD, LOAD]), both);
+        let mut rules = begun();
+        family(&mut rules, &[COLD]);
+        assert_eq!(family(&mut rules, &[LOAD]), ["aws.lambda.load 1<77"]);
     }
 
     #[test]
