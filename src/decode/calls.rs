@@ -2,6 +2,7 @@
 //! headers a trace context and how the handler failed. Source: Datadog's documentation of its tracers.
 
 use crate::decode::json::Json;
+use crate::decode::json::Object;
 use crate::decode::payload_tags;
 use crate::decode::propagation::Carrier;
 pub use crate::decode::propagation::Styles;
@@ -17,8 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 /// Reads an event: who sent it, and the context that it carries where its kind has one, else in `request.headers` or `headers`, else
 /// the one in the call's own headers.
 pub fn start<'a>(event: &[u8], settings: &Settings, header: impl Fn(&str) -> Option<&'a str>) -> Read {
-    let event = body(event);
-    let mut read = trigger::read(event, settings);
+    let event = Object::new(body(event));
+    let mut read = trigger::read(&event, settings);
     for path in ["request.headers", "headers"] {
         let of_event = || settings.styles.extract(&Carrier::of_object(event.at(path)?));
         read.context = read.context.or_else(of_event);

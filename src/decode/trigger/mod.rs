@@ -52,14 +52,13 @@ pub struct Read {
 }
 
 /// Reads `event`.
-pub fn read(event: Json<'_>, settings: &Settings) -> Read {
-    let event = Object::new(event);
+pub fn read(event: &Object<'_>, settings: &Settings) -> Read {
     let found = table::ROWS.iter().find_map(|row| {
-        let record = record(row.record, &event)?;
+        let record = record(row.record, event)?;
         matches(row.when, &record).then_some((row, record))
     });
     let Some((row, record)) = found else { return Read::default() };
-    let filling = Filling { event: &event, record: &record, region: &settings.region, function: &settings.function };
+    let filling = Filling { event, record: &record, region: &settings.region, function: &settings.function };
     let mut tags = Tags::of(&[("function_trigger.event_source", row.source)]);
     let arn = Some(("function_trigger.event_source_arn", row.arn)).filter(|(_, arn)| !arn.is_empty());
     for (key, template) in arn.into_iter().chain(lines(row, '<')) {
