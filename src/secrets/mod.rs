@@ -240,12 +240,8 @@ impl Resolver {
             let settings = self.settings();
             match &state {
                 KeyState::Ready(key) => {
-                    let known = validated.as_ref().filter(|(known, _)| known == key);
-                    let validate_in = match (&settings.validate_at, known) {
-                        (None, _) => IDLE,
-                        (Some(_), Some((_, at))) => (*at + VALIDATE_EVERY).saturating_sub(now),
-                        (Some(_), None) => Duration::ZERO,
-                    };
+                    let known = validated.as_ref().filter(|(known, _)| known == key).map(|(_, at)| *at);
+                    let validate_in = if settings.validate_at.is_some() { until_validation(known, now) } else { IDLE };
                     let renew_in = settings.refresh.map_or(IDLE, |every| (resolved_at + every).saturating_sub(now));
                     if validate_in.is_zero() {
                         validate(key, &settings);
@@ -341,6 +337,11 @@ fn kept(way: &Way, aws: &Aws<'_>) -> Result<Secret, SourceError> {
         Way::Ssm(name) => ssm::resolve(name, aws),
         Way::Backend(_) | Way::File(_) | Way::Plain(_) => Err(SourceError::Permanent("AWS does not keep it".to_owned())),
     }
+}
+
+/// How long until the site is asked about a key that it was asked about `at` that time, or never.
+fn until_validation(at: Option<Duration>, now: Duration) -> Duration {
+    at.map_or(Duration::ZERO, |at| (at + VALIDATE_EVERY).saturating_sub(now))
 }
 
 fn validate(key: &ApiKey, settings: &Settings) {
@@ -495,6 +496,14 @@ mod tests {
         let resolver = with_kms_at(nobody(), vec![kms("?"), plain("weaker")]);
         resolver.exchange(&handle, &ready("good"));
         assert_eq!(handle.state(), ready("weaker"), "what will not come back is no reason to wait");
+    }
+
+    #[test]
+    fn the_site_is_asked_at_once_about_a_new_key_and_then_every_hour() {
+        let seconds = Duration::from_secs;
+        assert_eq!(until_validation(None, seconds(5)), Duration::ZERO);
+        assert_eq!(until_validation(Some(seconds(5)), seconds(65)), seconds(3540));
+        assert_eq!(until_validation(Some(seconds(5)), seconds(3605)), Duration::ZERO);
     }
 
     #[track_caller]
