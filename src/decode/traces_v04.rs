@@ -85,21 +85,17 @@ impl Spans<'_, '_> {
     }
 
     pub(super) fn text(&mut self) -> Result<Text, DecodeError> {
-        self.usual_text()
-    }
-
-    /// Inlined by force where texts are many.
-    #[inline(always)]
-    fn usual_text(&mut self) -> Result<Text, DecodeError> {
-        match self.reader.short_ascii() {
-            Some(range) => Ok(Text::of_request(range)),
-            None => self.any_text(),
-        }
-    }
-
-    fn any_text(&mut self) -> Result<Text, DecodeError> {
         let range = self.reader.str()?;
         self.arena.text(self.reader.input(), range)
+    }
+
+    /// The same where texts are many, inlined by force for the usual ones.
+    #[inline(always)]
+    fn text_of_many(&mut self) -> Result<Text, DecodeError> {
+        match self.reader.short_ascii() {
+            Some(range) => Ok(Text::of_request(range)),
+            None => self.text(),
+        }
     }
 
     fn blob(&mut self) -> Result<Blob, DecodeError> {
@@ -119,7 +115,7 @@ impl Spans<'_, '_> {
             let mut block = [Tag::default(); 8];
             let block = if left < block.len() { &mut block[..left] } else { &mut block };
             for tag in &mut *block {
-                *tag = Tag { key: self.usual_text()?, value: self.usual_text()? };
+                *tag = Tag { key: self.text_of_many()?, value: self.text_of_many()? };
             }
             left -= block.len();
             self.arena.tags(block)?;

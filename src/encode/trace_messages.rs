@@ -64,7 +64,7 @@ pub fn span_fields(out: &mut impl Sink, payload: &TracePayload, span: &Span) {
     tags(out, payload, 10, span.meta);
     tags(out, payload, 10, payload.span_tags);
     for Metric { key, value } in payload.metrics[span.metrics.range()].iter().filter(|metric| !metric.key.is_empty()) {
-        metric(out, key.len(), || payload.texts.from(*key), *value);
+        metric(out, key.len(), || payload.texts.onward(*key), *value);
     }
     if span.top_level {
         metric(out, "_top_level".len(), || b"_top_level", 1.0);
@@ -72,8 +72,8 @@ pub fn span_fields(out: &mut impl Sink, payload: &TracePayload, span: &Span) {
     text(out, payload, 12, span.kind);
     for MetaStruct { key, value } in &payload.structs[span.meta_struct.range()] {
         out.header(13, field_len(key.len() as u64) + field_len(value.len() as u64));
-        out.bytes(1, key.len(), || payload.texts.from(*key));
-        out.bytes(2, value.len(), || payload.texts.from(*value));
+        out.bytes(1, key.len(), || payload.texts.onward(*key));
+        out.bytes(2, value.len(), || payload.texts.onward(*value));
     }
     for link in &payload.links[span.links.range()] {
         message(out, 14, |out| link_fields(out, payload, link), |out| link_fields(out, payload, link));
@@ -99,7 +99,7 @@ fn event_fields(out: &mut impl Sink, payload: &TracePayload, event: &SpanEvent) 
         let mut value = Counter::default();
         value_fields(&mut value, payload, attribute.value);
         out.header(3, field_len(attribute.key.len() as u64) + field_len(value.bytes));
-        out.bytes(1, attribute.key.len(), || payload.texts.from(attribute.key));
+        out.bytes(1, attribute.key.len(), || payload.texts.onward(attribute.key));
         out.header(2, value.bytes);
         value_fields(out, payload, attribute.value);
     }
@@ -150,7 +150,7 @@ fn message<S: Sink>(out: &mut S, number: u64, count: impl FnOnce(&mut Counter), 
 
 fn text(out: &mut impl Sink, payload: &TracePayload, number: u64, text: Text) {
     if !text.is_empty() {
-        out.bytes(number, text.len(), || payload.texts.from(text));
+        out.bytes(number, text.len(), || payload.texts.onward(text));
     }
 }
 
@@ -162,7 +162,7 @@ fn tags(out: &mut impl Sink, payload: &TracePayload, number: u64, tags: Slice) {
 
 #[inline(always)]
 fn entry(out: &mut impl Sink, payload: &TracePayload, number: u64, key: Text, value: Text) {
-    out.entry(number, (key.len(), || payload.texts.from(key)), (value.len(), || payload.texts.from(value)));
+    out.entry(number, (key.len(), || payload.texts.onward(key)), (value.len(), || payload.texts.onward(value)));
 }
 
 fn metric<'a>(out: &mut impl Sink, key_len: usize, key: impl FnOnce() -> &'a [u8], value: f64) {

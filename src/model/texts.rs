@@ -169,7 +169,7 @@ impl Texts {
     /// The same for loops over all tags, where a call would take longer than what it does.
     #[inline(always)]
     pub fn bytes_inline(&self, text: Text) -> &[u8] {
-        match self.from(text).get(..text.len()) {
+        match self.onward(text).get(..text.len()) {
             Some(bytes) => bytes,
             None => elsewhere(),
         }
@@ -177,7 +177,7 @@ impl Texts {
 
     /// The bytes of a text or blob, and whatever else lies behind it: enough to copy a short one as a block.
     #[inline(always)]
-    pub fn from(&self, text: Text) -> &[u8] {
+    pub fn onward(&self, text: Text) -> &[u8] {
         let (buffer, start) =
             if text.start & MADE == 0 { (&self.request, text.start) } else { (&self.made, text.start & !MADE) };
         match buffer.get(start as usize..) {

@@ -8,6 +8,7 @@ use crate::model::trace::Span;
 use crate::model::trace::Text;
 use crate::model::trace::TracePayload;
 use crate::process::stats::groups::is_same;
+use crate::process::traces::normalize::number;
 
 /// The names that have a meaning of their own.
 const NAMES: [&str; 12] = [
@@ -249,7 +250,7 @@ impl Attributes {
     pub fn http_status(&self, payload: &TracePayload) -> u32 {
         match self.metric(HTTP_STATUS) {
             Some(code) => code as u32,
-            None => digits(payload.texts.bytes(self.text(HTTP_STATUS))),
+            None => number(payload.texts.bytes(self.text(HTTP_STATUS))).unwrap_or(0),
         }
     }
 
@@ -294,12 +295,6 @@ impl Attributes {
         std::iter::from_fn(move || left.take_first().map(|number| (number, self.texts[number])))
             .filter(|(_, value)| !value.is_empty())
     }
-}
-
-/// A number; 0 if it is none. Normalisation has let nothing pass but three digits and zeros before them.
-fn digits(text: &[u8]) -> u32 {
-    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
-    text.iter().try_fold(0_u32, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?)).unwrap_or(0)
 }
 
 /// Where the search for a name begins.

@@ -144,9 +144,13 @@ fn times(start: i64, duration: i64, now: i64) -> (i64, i64) {
 
 /// 100 to 599 in digits, without a sign.
 fn is_status_code(text: &[u8]) -> bool {
+    matches!(number(text), Some(100..=599))
+}
+
+/// A number of nothing but digits.
+pub fn number(text: &[u8]) -> Option<u32> {
     let digit = |byte: &u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
-    let number = text.iter().try_fold(0_u32, |number, byte| Some(number.saturating_mul(10).saturating_add(digit(byte)?)));
-    matches!(number, Some(100..=599))
+    text.iter().try_fold(0_u32, |number, byte| number.checked_mul(10)?.checked_add(digit(byte)?))
 }
 
 #[cfg(test)]
