@@ -213,7 +213,7 @@ impl Servers<'_> {
         }
         let info = info::info(&info::Info {
             endpoints: &trace_http::ENDPOINTS.into_iter().chain(proxies.listed()).collect::<Vec<_>>(),
-            default_env: plan::default_env(self.config),
+            default_env: &plan::default_env(self.config),
             receiver_port: doors.address().map_or(0, |address| address.port()),
             receiver_socket: &doors.path().map(|path| path.display().to_string()).unwrap_or_default(),
             receiver_timeout_s: self.config.receiver_timeout.as_secs(),

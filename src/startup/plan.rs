@@ -29,6 +29,8 @@ use crate::process::traces::replace::Target;
 use crate::process::traces::sampling;
 use crate::process::traces::sampling::By;
 use crate::process::traces::sampling::probabilistic;
+use crate::process::traces::tag_rules::TagPart;
+use crate::process::traces::tag_rules::normal_tag;
 use crate::sources::http;
 use crate::startup::memory::Memory;
 use crate::sys::host;
@@ -92,9 +94,14 @@ fn user_tags(config: &Config) -> Vec<(String, String)> {
     tags.pairs().to_vec()
 }
 
-/// Environment of spans that name none.
-pub fn default_env(config: &Config) -> &str {
-    config.apm_env.as_deref().or(config.env.as_deref()).unwrap_or("none")
+/// Environment of spans that name none, in the form that those of spans get.
+pub fn default_env(config: &Config) -> String {
+    let of_tags = || config.tags.pairs().iter().find(|(key, _)| key == "env").map(|(_, value)| value.as_str());
+    let env = config.apm_env.as_deref().or(config.env.as_deref()).or_else(of_tags).unwrap_or_default();
+    match normal_tag(env, TagPart::Whole) {
+        env if env.is_empty() => "none".to_owned(),
+        env => env,
+    }
 }
 
 /// The rules for traces, and what could not be used of those that the user wrote.
@@ -220,7 +227,7 @@ pub fn traces(
         lambda: None,
         agent: encode_traces::Agent {
             hostname: hostname.to_owned(),
-            env: default_env(config).to_owned(),
+            env: default_env(config),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             target_tps: sampling.as_ref().map_or(0.0, sampling::Settings::target_tps),
             error_tps: if is_on { config.error_tps } else { 0.0 },
@@ -250,7 +257,7 @@ fn sampling(config: &Config, place: Place) -> Option<sampling::Settings> {
         by,
         error_tps: config.error_tps,
         rare: config.rare_sampler,
-        env: default_env(config).to_owned(),
+        env: default_env(config),
         samples_rule_drops: has_feature(config, "error_rare_sample_tracer_drop"),
     })
 }
@@ -280,7 +287,7 @@ fn statistics(config: &Config, place: Place, memory: Memory) -> traces::Statisti
         return traces::Statistics::Backend;
     }
     traces::Statistics::Here(stats::Settings {
-        env: default_env(config).to_owned(),
+        env: default_env(config),
         peer_tags: peer_tags(config),
         by_span_kind: config.stats_by_span_kind,
         bytes_max: memory.stats,
@@ -457,6 +464,16 @@ mod tests {
         assert!(obfuscation.cards.enabled && obfuscation.cards.luhn && obfuscation.remove_stack_traces);
         assert!(obfuscation.http.remove_query_string && !obfuscation.http.remove_paths_with_digits);
         assert!(obfuscation.sql.table_names && obfuscation.sql.replace_digits && !obfuscation.sql.keep_alias);
+    }
+
+    #[test]
+    fn the_environment_of_spans_that_name_none_has_the_form_of_others() {
+        let of = |variables: &[(&str, &str)]| default_env(&config(variables));
+        let (tag, env, own) = (("DD_TAGS", "team:a env:Of-Tag"), ("DD_ENV", "My Prod"), ("DD_APM_ENV", "own"));
+        assert_eq!(
+            (of(&[]), of(&[tag]), of(&[tag, env]), of(&[tag, env, own])),
+            ("none".to_owned(), "of-tag".to_owned(), "my_prod".to_owned(), "own".to_owned())
+        );
     }
 
     #[test]
