@@ -86,7 +86,7 @@ impl Memory {
     /// Doubles the vector, or takes what is left.
     #[cold]
     fn grow<T>(&mut self, vector: &mut Vec<T>) -> Result<(), DecodeError> {
-        let places = vector.len().max(PLACES_MIN).min(self.left / size_of::<T>());
+        let places = vector.capacity().max(PLACES_MIN).min(self.left / size_of::<T>());
         if places == 0 {
             return Err(DecodeError::Memory { allowance: self.allowance });
         }
@@ -350,6 +350,20 @@ mod tests {
         assert_eq!(taken, 100);
         assert_eq!(arena.make(b"6 more"), Err(DecodeError::Memory { allowance }));
         assert!(arena.payload().memory_bytes() <= allowance);
+    }
+
+    #[test]
+    fn several_at_once_take_no_more_room_than_one_by_one() {
+        for several in [3, 7, 8] {
+            let (mut one_by_one, mut at_once) = (Vec::new(), Vec::new());
+            let (mut memory, mut memory_at_once) = (Memory::new(1 << 20), Memory::new(1 << 20));
+            for _ in 0..1000 {
+                (0..several).for_each(|_| memory.push(&mut one_by_one, Tag::default()).unwrap());
+                memory_at_once.extend(&mut at_once, &vec![Tag::default(); several]).unwrap();
+                assert_eq!((at_once.len(), at_once.capacity()), (one_by_one.len(), one_by_one.capacity()), "{several}");
+                assert_eq!(memory_at_once.left, memory.left);
+            }
+        }
     }
 
     #[test]
