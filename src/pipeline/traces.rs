@@ -1,5 +1,27 @@
-//! Spans from decoded requests to bodies: prepare, count for statistics, sample if that is on, encode, batch by whole chunks. Also the bodies of
-//! statistics, its own and those that tracers have computed.
+//! Spans from decoded requests to bodies: prepare, count for statistics, sample if that is on, encode, batch by whole chunks. Also the
+//! bodies of statistics, its own and those that tracers have computed.
+//!
+//! The way of a span, in one pass and without an allocation of its own:
+//!
+//! ```text
+//! request body ── decode ──> TracePayload ── rules ──> the same ── statistics, sampling ── count, write ──> gzip ──> body
+//!  one buffer     Arena       texts: places in          edits in     read it                32 KiB pieces    streams   queue
+//!                             that buffer               place
+//! ```
+//!
+//! The request's buffer is kept as it came, and becomes the payload's first buffer of texts. A decoder walks it once; names and values
+//! become positions in it (`model::texts`), and spans, tags, metrics, links and events each go into one vector of the payload, a span
+//! holding ranges of them. The vectors grow from an allowance (`decode::arena`), so that a hostile request is refused before it takes
+//! the memory. The rules (`process::traces`) walk the tags of a span where they lie: what they change becomes a new position in a
+//! second buffer, what they drop is taken out of its range, and nothing is copied that stays as it is. Statistics read the finished
+//! span and keep sums and sketches alone.
+//!
+//! The encoder walks the same vectors twice for a chunk: it counts the lengths that protobuf puts before its messages, then writes
+//! fields into a piece of 32 KiB that is handed to the compressor when it is full. So of a body of megabytes only the compressed part
+//! is ever there, and a chunk that would make it too large closes it beforehand. What a payload and a body leave behind, their vectors
+//! and buffers, is used for the next request (`sys::spares`) and goes back to the system when there is nothing to do. A request is
+//! decoded by the thread of its connection, and one thread does the rest for all of them; requests wait for it by bytes, and when there
+//! is no room tracers are told so (`sources::trace_http`).
 //!
 //! Statistics of closed buckets leave every 10 s; a flush, which ends an invocation, and the end send those of open ones too. What
 //! tracers have counted waits for others to share a body with, as spans do. A record of statistics is one group of spans; it is
