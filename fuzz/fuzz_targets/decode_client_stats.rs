@@ -9,6 +9,7 @@ use mote::encode::stats::{Agent, Computed, Limits, encode};
 use mote::model::stats::ClientStats;
 use mote::model::trace::TracerInfo;
 use mote::process::stats::client;
+use mote::process::traces::{Memory, Settings};
 use std::io::Read;
 
 fuzz_target!(|request: &[u8]| {
@@ -16,7 +17,7 @@ fuzz_target!(|request: &[u8]| {
     let allowance = mote_fuzz::allowance(request);
     let Ok(mut stats) = client_stats::decode(request, TracerInfo::default(), allowance) else { return };
     assert!(stats.memory_bytes() <= allowance + size_of::<ClientStats>());
-    client::complete(&mut stats, "none");
+    client::complete(&mut stats, "none", &Settings::default(), &mut Memory::default());
     let groups = stats.groups();
     let limits = Limits { groups_max: 3, bytes_max: 2000 };
     let bodies = encode(&[stats], &Agent::default(), Computed::ByClient, limits);
