@@ -9,9 +9,10 @@ use mote::sys::clock::Clock;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
-use support::agent::{Agent, KEY, folder};
+use support::agent::{Agent, folder};
 use support::fake_http::{FakeServer, Reply, dead_url, send};
 use support::fake_lambda::{FakeLambda, Manners, done, line, report, started, telemetry};
+use support::lambda_stage;
 
 /// A deadline so far away that it plays no part.
 const FAR: i64 = 600_000;
@@ -21,26 +22,11 @@ const FAR: i64 = 600_000;
 const BOUND: Duration = Duration::from_secs(15);
 
 fn env(lambda: &FakeLambda, intake: &str, name: &str, extra: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
-    let mut env = vec![
-        ("AWS_LAMBDA_RUNTIME_API", lambda.host()),
-        ("AWS_LAMBDA_FUNCTION_NAME", "Shop".to_owned()),
-        ("AWS_REGION", "eu-west-1".to_owned()),
-        ("DD_COMMUNICATION_PORT", "0".to_owned()),
-        ("DD_APM_RECEIVER_PORT", "0".to_owned()),
-        ("DD_DOGSTATSD_PORT", "__random__".to_owned()),
-        ("DD_API_KEY", KEY.to_owned()),
-        ("DD_APM_DD_URL", intake.to_owned()),
-        ("DD_LOGS_CONFIG_LOGS_DD_URL", intake.to_owned()),
-        ("DD_DD_URL", intake.to_owned()),
-        ("DD_FLUSH_TIMEOUT", "0.2".to_owned()),
-        ("DD_SHUTDOWN_TIMEOUT", "0.3".to_owned()),
-        ("DD_RUN_PATH", folder(name).to_str().unwrap().to_owned()),
-    ];
-    for (name, value) in extra {
-        env.retain(|(known, _)| known != name);
-        env.push((name, (*value).to_owned()));
-    }
-    env
+    let run_path = folder(name);
+    let mut more =
+        vec![("DD_FLUSH_TIMEOUT", "0.2"), ("DD_SHUTDOWN_TIMEOUT", "0.3"), ("DD_RUN_PATH", run_path.to_str().unwrap())];
+    more.extend_from_slice(extra);
+    lambda_stage::env(lambda, intake, &more)
 }
 
 /// Where telemetry is to go, if the agent has asked for any.
