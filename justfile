@@ -22,6 +22,7 @@ test:
 # Every position and many seeds where the tests take a sample
 soak:
     SOAK=1 cargo test --test spool_files
+    KILLS=200 cargo test --test kills -- --nocapture
 
 # Real tracers send to the release binary, a fake intake compares
 e2e: release

@@ -79,7 +79,7 @@ fn deliver(bencher: Bencher) {
     bencher.counter(BytesCount::new(BODIES * BODY_BYTES)).with_inputs(prepared).bench_local_values(|mut disk| {
         while let Some((ticket, _)) = disk.take_newest(2) {
             disk.load(ticket).expect("it is there");
-            disk.settle(ticket);
+            disk.settle(vec![ticket]);
         }
     });
 }

@@ -437,7 +437,7 @@ impl MainLoop {
 /// supervisor to start it anew, in Lambda it goes on with what is left.
 fn worker_lost(host: Host, name: &'static str) -> Option<Stop> {
     match host {
-        _ if matches!(name, "events" | "key" | "signals") => None,
+        _ if matches!(name, "events" | "key" | "signals" | "journal-left") => None,
         Host::Edge => Some(Stop::WorkerLost(name)),
         Host::Lambda { .. } => None,
     }

@@ -94,7 +94,7 @@ impl Rig {
     fn deliver(&mut self, kind: u8) -> Option<Vec<u8>> {
         let (ticket, body) = self.take(kind)?;
         self.ledger.from_spool(if kind == TRACES { Signal::Traces } else { Signal::Logs }, 2).sent();
-        self.disk.settle(ticket);
+        self.disk.settle(vec![ticket]);
         Some(body)
     }
 
@@ -507,7 +507,7 @@ fn any_sequence_of_work_and_restarts_keeps_what_a_map_would_keep() {
                 }
                 7 if !taken.is_empty() => {
                     let (ticket, id) = taken.swap_remove(random.below(taken.len() as u64) as usize);
-                    rig.disk.settle(ticket);
+                    rig.disk.settle(vec![ticket]);
                     rig.ledger.from_spool(if model[&id].0 == TRACES { Signal::Traces } else { Signal::Logs }, 2).sent();
                     model.remove(&id);
                 }

@@ -65,3 +65,4 @@ pub use values::Fsync;
 pub use values::HostOrUrl;
 pub use values::Raw;
 pub use values::Site;
+pub use values::StorageMode;

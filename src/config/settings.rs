@@ -22,6 +22,7 @@ use crate::config::values::Fsync;
 use crate::config::values::HostOrUrl;
 use crate::config::values::Share;
 use crate::config::values::Site;
+use crate::config::values::StorageMode;
 use crate::config::values::Value;
 use crate::model::flush_strategy::FlushStrategy;
 use crate::model::tags::Tags;
@@ -397,6 +398,8 @@ settings! {
     storage_days_max: u32 = "forwarder_outdated_file_in_days" [] "10";
     /// When the spool's files are made sure to be on the medium: never, rotate, always.
     storage_fsync: Fsync = "forwarder_storage_fsync" [] "rotate";
+    /// When data are written to the spool: on_failure, when they cannot be delivered, or journal, also each request before it is answered.
+    storage_mode: StorageMode = "forwarder_storage_mode" [] "on_failure";
     /// Age from which the intake throws metrics and checks away, so that they are not sent.
     age_max_metrics: Duration = "forwarder_age_max.metrics" [] "1h";
     /// The same for logs.

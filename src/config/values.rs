@@ -247,6 +247,29 @@ impl Value for Fsync {
     }
 }
 
+/// When data are written to disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StorageMode {
+    /// Bodies that cannot be delivered.
+    OnFailure,
+    /// Also each request, before it is acknowledged.
+    Journal,
+}
+
+const STORAGE_MODES: [(&str, StorageMode); 2] = [("on_failure", StorageMode::OnFailure), ("journal", StorageMode::Journal)];
+
+impl Value for StorageMode {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        let text = raw.text()?;
+        let known = STORAGE_MODES.iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        known.map(|(_, mode)| *mode).ok_or(Expected("on_failure or journal"))
+    }
+
+    fn show(&self) -> String {
+        STORAGE_MODES[*self as usize].0.to_owned()
+    }
+}
+
 /// A number of bytes, with `KiB`, `MiB`, `KB` or `MB` behind it or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bytes(pub usize);

@@ -108,7 +108,7 @@ impl Reader {
                         return false;
                     }
                 };
-                self.hand_on(|| Event::Telemetry(accept(vec![telemetry], permit, &ledger)))
+                self.hand_on(|| Event::Telemetry(accept(vec![telemetry], permit, &ledger, None)))
             }
             Err(err) => {
                 self.warn(&err.to_string());

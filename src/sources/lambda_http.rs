@@ -82,7 +82,7 @@ impl LambdaHandler {
     }
 
     fn telemetry(&self, request: Request) -> Response {
-        let Request { body, permit, .. } = request;
+        let Request { body, permit, receipt, .. } = request;
         let events = match events::batch(&body) {
             Ok((events, unreadable)) => {
                 self.book_malformed(unreadable as u64, "telemetry events could not be read");
@@ -94,7 +94,7 @@ impl LambdaHandler {
                 return ok();
             }
         };
-        let parcel = accept(events, permit, &self.ledger);
+        let parcel = accept(events, permit, &self.ledger, receipt.as_ref());
         match self.events.try_send(Event::Telemetry(parcel)) {
             Ok(()) => ok(),
             Err(unsent) => {

@@ -6,6 +6,7 @@ pub mod dogstatsd;
 pub mod events;
 pub mod health;
 pub mod http;
+pub mod journaled;
 pub mod lambda_api;
 pub mod lambda_http;
 pub mod trace_http;
@@ -24,15 +25,21 @@ use crate::sys::ledger::Claim;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Signal;
 use crate::sys::memory::Permit;
+use crate::sys::receipt::Receipt;
 use std::sync::Arc;
 
 /// What the main loop gets: events, and batches of telemetry with their claim and memory.
 pub type MainEvent = Event<Parcel<Vec<Telemetry>>, FlushMark>;
 
 /// Counts the lines of a batch in.
-fn accept(events: Vec<Telemetry>, permit: Permit, ledger: &Arc<Ledger>) -> Parcel<Vec<Telemetry>> {
+fn accept(
+    events: Vec<Telemetry>,
+    permit: Permit,
+    ledger: &Arc<Ledger>,
+    receipt: Option<&Arc<Receipt>>,
+) -> Parcel<Vec<Telemetry>> {
     let lines = events.iter().filter(|event| matches!(event.what, What::Line(_))).count();
-    let claim: Claim = ledger.accept(Signal::Logs, lines as u64);
+    let claim: Claim = ledger.accept(Signal::Logs, lines as u64).with_receipt(receipt);
     Parcel { item: events, claim, permit }
 }
 

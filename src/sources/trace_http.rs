@@ -85,6 +85,8 @@ pub struct TraceHandler {
     state: String,
     proxies: Option<Proxies>,
     dogstatsd: Option<Outlet>,
+    /// Overload is told with 429 to everyone, known or not: what is answered with 200 is kept.
+    tells_overload: bool,
     payloads: Spares<TracePayload>,
     bodies: Spares<Vec<u8>>,
 }
@@ -120,6 +122,7 @@ impl TraceHandler {
             state,
             proxies: None,
             dogstatsd: None,
+            tells_overload: false,
             payloads: Spares::new(spares::Limits::NONE),
             bodies: Spares::new(spares::Limits::NONE),
         }
@@ -140,12 +143,17 @@ impl TraceHandler {
         TraceHandler { proxies: Some(proxies), ..self }
     }
 
+    /// One that never says 200 to what it could not take.
+    pub fn telling_overload(self, tells_overload: bool) -> TraceHandler {
+        TraceHandler { tells_overload, ..self }
+    }
+
     fn proxies_for(&self, path: &str) -> Option<&Proxies> {
         self.proxies.as_ref().filter(|proxies| proxies.serves(path))
     }
 
     fn traces(&self, request: Request) -> Response {
-        let Request { path, headers, body, permit, .. } = request;
+        let Request { path, headers, body, permit, receipt, .. } = request;
         let decoder = match decoder_for(&path, headers.get("content-type").unwrap_or_default()) {
             Ok(decoder) => decoder,
             Err(NoDecoder::Path) => return self.signed(not_found()),
@@ -162,14 +170,15 @@ impl TraceHandler {
         room.shrink_to(payload.memory_bytes().saturating_sub(body_len));
         let permit = permit.with(room);
         let refused = std::mem::take(&mut payload.refused_spans);
-        let mut claim = self.ledger.accept(Signal::Traces, payload.spans.len() as u64 + refused);
+        let records = payload.spans.len() as u64 + refused;
+        let mut claim = self.ledger.accept(Signal::Traces, records).with_receipt(receipt.as_ref());
         claim.drop_some(refused, Reason::Malformed);
         self.offer(Parcel { item: TracesItem::Spans(payload), claim, permit }, &path, &headers)
     }
 
     /// Statistics that a tracer has computed. A record is one group of them.
     fn stats(&self, request: Request) -> Response {
-        let Request { path, headers, body, permit, .. } = request;
+        let Request { path, headers, body, permit, receipt, .. } = request;
         let Some(mut room) = self.room(body.len()) else {
             return self.overloaded_answer(&path, &headers);
         };
@@ -180,7 +189,7 @@ impl TraceHandler {
         drop((body, permit));
         room.shrink_to(client.memory_bytes());
         client.is_obfuscated = headers.get("datadog-obfuscation-version").is_some_and(|version| !version.is_empty());
-        let claim = self.ledger.accept(Signal::Stats, client.groups());
+        let claim = self.ledger.accept(Signal::Stats, client.groups()).with_receipt(receipt.as_ref());
         self.offer(Parcel { item: TracesItem::Stats(Box::new(client)), claim, permit: room }, &path, &headers)
     }
 
@@ -218,7 +227,7 @@ impl TraceHandler {
     fn offer(&self, parcel: Parcel<TracesItem>, path: &str, headers: &Headers) -> Response {
         match self.inbox.offer(parcel) {
             Ok(()) => self.accepted(path, headers),
-            Err(parcel) if knows_429(headers) => {
+            Err(parcel) if self.may_tell_429(headers) => {
                 parcel.claim.refuse();
                 self.overloaded_answer(path, headers)
             }
@@ -249,13 +258,18 @@ impl TraceHandler {
     /// A tracer that does not know 429 is told 200, as by the reference agent, and what it sent is booked as dropped: by the number
     /// of traces that it claims, since nobody has looked into the body.
     fn overloaded_answer(&self, path: &str, headers: &Headers) -> Response {
-        if knows_429(headers) {
+        if self.may_tell_429(headers) {
             return self.signed(Response::text(429, "too many requests"));
         }
         let claimed = number(headers, "x-datadog-trace-count").unwrap_or(1);
         let signal = if path == STATS { Signal::Stats } else { Signal::Traces };
         self.ledger.accept(signal, u64::clamp(claimed, 1, CLAIMED_MAX)).drop_all(Reason::InboxFull);
         self.accepted(path, headers)
+    }
+
+    /// The tracer reads the real status, so overload can be told; or it must be told in any case.
+    fn may_tell_429(&self, headers: &Headers) -> bool {
+        self.tells_overload || headers.get("datadog-send-real-http-status").is_some_and(is_true)
     }
 
     /// Every answer but `/info`'s tells who gives it.
@@ -303,11 +317,6 @@ impl Handler for TraceHandler {
 
 fn not_found() -> Response {
     Response::text(404, "404 page not found")
-}
-
-/// The tracer reads the real status, so overload can be told.
-fn knows_429(headers: &Headers) -> bool {
-    headers.get("datadog-send-real-http-status").is_some_and(is_true)
 }
 
 /// The reference agent's rule for boolean headers: present, and not a word for no.
@@ -384,7 +393,7 @@ mod tests {
             let permit = self.budget.reserve(body.len(), Clock::new().instant_in(Duration::ZERO)).unwrap();
             let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
             let (method, path, body) = ("PUT".to_owned(), path.to_owned(), body.to_vec());
-            self.handler.answer(Request { method, path, query: None, headers, body, permit })
+            self.handler.answer(Request { method, path, query: None, headers, body, permit, receipt: None })
         }
 
         #[track_caller]

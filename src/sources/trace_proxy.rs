@@ -35,6 +35,7 @@ use crate::sys::memory::Permit;
 use crate::sys::net;
 use crate::sys::net::Client;
 use crate::sys::random::Random;
+use crate::sys::receipt::Receipt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
@@ -192,7 +193,7 @@ impl Proxies {
                 let timeout = asked.map_or(longest, |seconds| longest.min(Duration::from_secs(seconds)));
                 self.relay(direct, route, &outgoing, &request, timeout)
             }
-            None => self.enqueue(route, outgoing, request.body),
+            None => self.enqueue(route, outgoing, request.body, request.receipt.as_ref()),
         }
     }
 
@@ -205,9 +206,9 @@ impl Proxies {
         self.direct.as_ref().filter(|_| route.product != Product::Telemetry)
     }
 
-    fn enqueue(&self, route: &Route, outgoing: Outgoing, body: Vec<u8>) -> Response {
+    fn enqueue(&self, route: &Route, outgoing: Outgoing, body: Vec<u8>, receipt: Option<&Arc<Receipt>>) -> Response {
         let kind = if route.product == Product::OpenLineage { Kind::Lineage } else { Kind::Proxied };
-        let claim = self.ledger.accept(Signal::Proxied, 1);
+        let claim = self.ledger.accept(Signal::Proxied, 1).with_receipt(receipt);
         let share = Share { bodies_max: QUEUED_MAX, bytes_max: self.settings.queued_bytes_max };
         match self.queue.offer(Body::passed_on(kind, outgoing.address, outgoing.headers, body, claim), share) {
             Ok(()) => taken(),

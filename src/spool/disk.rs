@@ -9,6 +9,7 @@
 //! a claim between memory and disk is the caller's.
 
 use crate::spool::ages::Ages;
+use crate::spool::folder;
 use crate::spool::record;
 use crate::spool::record::Damage;
 use crate::spool::record::Head;
@@ -19,12 +20,10 @@ use crate::spool::segment::Segment;
 use crate::spool::segment::Ticket;
 use crate::sys::clock::Now;
 use crate::sys::files;
-use crate::sys::files::Presence;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
 use std::fs::File;
-use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -65,12 +64,6 @@ const SEGMENTS_SHARE: u64 = 32;
 
 const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// The file whose lock keeps a second agent out.
-const LOCK: &str = "lock";
-
-/// How the names of folders begin that hold what is for further endpoints, each a spool of its own.
-pub const FURTHER: &str = "endpoint-";
 
 /// What was found when the folder was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -127,41 +120,6 @@ pub struct Disk {
     _lock: File,
 }
 
-/// Whether there is something in `folder` that [`Disk::open`] could find.
-pub fn has_segments(folder: &Path) -> bool {
-    std::fs::read_dir(folder).is_ok_and(|mut entries| {
-        entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_str().and_then(segment::number_of).is_some()))
-    })
-}
-
-/// The numbers of the segments in `folder`, ascending, and how many files are not ours.
-pub fn segment_numbers(folder: &Path) -> io::Result<(Vec<u32>, u64)> {
-    let (mut numbers, mut foreign) = (Vec::new(), 0);
-    for entry in std::fs::read_dir(folder)? {
-        let name = entry?.file_name();
-        match name.to_str().and_then(segment::number_of) {
-            Some(number) => numbers.push(number),
-            None => foreign += u64::from(name != LOCK && !name.as_encoded_bytes().starts_with(FURTHER.as_bytes())),
-        }
-    }
-    numbers.sort_unstable();
-    numbers.dedup();
-    Ok((numbers, foreign))
-}
-
-/// Makes the folder and keeps other agents out of it.
-fn lock(folder: &Path) -> io::Result<File> {
-    files::make_private_folder(folder)?;
-    let path = folder.join(LOCK);
-    files::append_private(&path, Presence::Either)?;
-    let lock = File::open(path)?; // open for reading only, so that the file system can be made read-only meanwhile
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(io::Error::other("another agent uses it")),
-        Err(TryLockError::Error(err)) => Err(err),
-    }
-}
-
 fn signal(entry: &Entry) -> Signal {
     Signal::ALL[usize::from(entry.signal).min(Signal::ALL.len() - 1)]
 }
@@ -175,8 +133,8 @@ impl Disk {
         ledger: &Arc<Ledger>,
         now: Now,
     ) -> io::Result<(Disk, Found)> {
-        let lock = lock(folder)?;
-        let (numbers, foreign) = segment_numbers(folder)?;
+        let lock = folder::lock(folder)?;
+        let (numbers, foreign) = folder::segment_numbers(folder)?;
         let next_number = numbers.last().map_or(1, |last| last.saturating_add(1));
         let (folder, ledger) = (folder.to_owned(), Arc::clone(ledger));
         let mut disk =
@@ -251,7 +209,7 @@ impl Disk {
 
     /// Files or the whole folder have vanished while the agent runs: what was in them is lost, booked.
     fn begin_anew(&mut self) -> io::Result<()> {
-        self._lock = lock(&self.folder)?;
+        self._lock = folder::lock(&self.folder)?;
         for index in (0..self.segments.len()).rev() {
             if !self.folder.join(segment::file_name(self.segments[index].number)).exists() {
                 self.lose(index, Reason::SpoolDamaged);
@@ -406,7 +364,7 @@ impl Disk {
                 } else {
                     let entry = self.segments[index].entries[at];
                     self.ledger.drop_spooled(signal(&entry), u64::from(entry.records), Reason::SpoolDamaged);
-                    self.settle(ticket);
+                    self.settle(vec![ticket]);
                 }
                 Ok(None)
             }
@@ -417,15 +375,31 @@ impl Disk {
         }
     }
 
-    /// A record is dealt with, whatever became of it.
-    pub fn settle(&mut self, ticket: Ticket) {
-        let Some((index, at)) = self.find(ticket) else { return };
-        let segment = &mut self.segments[index];
-        segment.forget(at);
-        if segment.entries.is_empty() {
-            return self.remove(index);
+    /// Records that are dealt with, whatever became of them.
+    pub fn settle(&mut self, mut tickets: Vec<Ticket>) {
+        tickets.sort_unstable();
+        for of_segment in tickets.chunk_by(|a, b| a.segment == b.segment) {
+            let mut offsets = Vec::with_capacity(of_segment.len());
+            for ticket in of_segment {
+                let Some((index, at)) = self.find(*ticket) else { continue };
+                self.segments[index].forget(at);
+                offsets.push(ticket.offset);
+            }
+            let Some(segment) = self.segments.iter_mut().find(|segment| segment.number == of_segment[0].segment) else {
+                continue;
+            };
+            if !segment.entries.is_empty() && !offsets.is_empty() {
+                complain(segment.mark(&self.folder, &offsets, self.limits.fsync == Fsync::Always), &mut self.complained);
+            }
         }
-        complain(segment.mark(&self.folder, &[ticket.offset], self.limits.fsync == Fsync::Always), &mut self.complained);
+        self.remove_empty();
+    }
+
+    /// Somebody works on a record that was written just now, so that [`Disk::take_newest`] passes it over.
+    pub fn set_taken(&mut self, ticket: Ticket) {
+        if let Some((index, at)) = self.find(ticket) {
+            self.segments[index].set_taken(at, true);
+        }
     }
 
     /// A record that was taken waits again. `false` when it is on disk no more.

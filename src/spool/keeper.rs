@@ -16,6 +16,7 @@ use crate::spool::disk::Evict;
 use crate::spool::disk::Found;
 use crate::spool::disk::KeepError;
 use crate::spool::disk::Limits;
+use crate::spool::folder;
 use crate::spool::kind_of;
 use crate::spool::record;
 use crate::spool::record::Head;
@@ -190,16 +191,14 @@ impl Keeping {
 
     fn work(&mut self, now: Now, all: bool) {
         let first = std::mem::take(&mut self.is_first_turn);
-        let is_needed = self.has_to_spill(all) || (first && disk::has_segments(&self.settings.folder));
+        let is_needed = self.has_to_spill(all) || (first && folder::has_segments(&self.settings.folder));
         if self.disk.is_none() && is_needed && self.may_try(now) {
             self.open(now);
         } else if first && self.settings.ended_uncleanly {
             log::info!("{ENDED_UNCLEANLY}; the spool is empty");
         }
         if let Some(disk) = &mut self.disk {
-            for ticket in self.lines.iter().flat_map(|line| line.queue.take_settled()) {
-                disk.settle(ticket);
-            }
+            disk.settle(self.lines.iter().flat_map(|line| line.queue.take_settled()).collect());
             if self.expire_at <= now.uptime {
                 self.expire_at = now.uptime + EXPIRE_EVERY;
                 disk.expire(now);

@@ -1,6 +1,7 @@
 //! What is in a spool's folder, for people to look at: read-only, also while the agent writes there.
 
-use crate::spool::disk;
+use crate::spool::folder;
+use crate::spool::journal;
 use crate::spool::kind_of;
 use crate::spool::record::Damage;
 use crate::spool::record::Head;
@@ -42,7 +43,7 @@ pub struct RecordLine {
 impl RecordLine {
     /// Name of the kind.
     pub fn kind(&self) -> &'static str {
-        kind_of(self.head.kind).map_or("unknown", |row| row.name)
+        kind_of(self.head.kind).map(|row| row.name).or(journal::door_name(self.head.kind)).unwrap_or("unknown")
     }
 
     /// Name of the signal.
@@ -51,26 +52,27 @@ impl RecordLine {
     }
 }
 
-/// All segments, oldest first, and how many files are none; then those of further endpoints, with their folder before the name.
-pub fn list(folder: &Path) -> io::Result<(Vec<SegmentLine>, u64)> {
-    let (mut segments, mut foreign) = list_one(folder)?;
-    let names = std::fs::read_dir(folder)?.map_while(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
-    let mut further: Vec<String> = names.filter(|name| name.starts_with(disk::FURTHER)).collect();
+/// All segments, oldest first, and how many files are none; then those of further endpoints and of the
+/// journal, with their folder before the name.
+pub fn list(path: &Path) -> io::Result<(Vec<SegmentLine>, u64)> {
+    let (mut segments, mut foreign) = list_one(path)?;
+    let names = std::fs::read_dir(path)?.map_while(Result::ok).filter_map(|entry| entry.file_name().into_string().ok());
+    let mut further: Vec<String> = names.filter(|name| folder::is_spool(name.as_bytes())).collect();
     further.sort_unstable();
     for name in further {
-        let (of_folder, others) = list_one(&folder.join(&name))?;
+        let (of_folder, others) = list_one(&path.join(&name))?;
         foreign += others;
         segments.extend(of_folder.into_iter().map(|line| SegmentLine { file: format!("{name}/{}", line.file), ..line }));
     }
     Ok((segments, foreign))
 }
 
-fn list_one(folder: &Path) -> io::Result<(Vec<SegmentLine>, u64)> {
-    let (numbers, mut foreign) = disk::segment_numbers(folder)?;
+fn list_one(path: &Path) -> io::Result<(Vec<SegmentLine>, u64)> {
+    let (numbers, mut foreign) = folder::segment_numbers(path)?;
     let mut segments = Vec::new();
     for number in numbers {
         let mut records = Vec::new();
-        let scanned = segment::scan(folder, number, &mut |offset, bytes, head, is_settled| {
+        let scanned = segment::scan(path, number, &mut |offset, bytes, head, is_settled| {
             records.push(RecordLine { offset, bytes, is_settled, head });
             true
         });

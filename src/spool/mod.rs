@@ -5,6 +5,8 @@
 
 pub mod ages;
 pub mod disk;
+pub mod folder;
+pub mod journal;
 pub mod keeper;
 pub mod list;
 mod queue;
@@ -148,7 +150,7 @@ impl Body {
 
     /// The same for another endpoint, which has books of its own.
     fn copied(&self, ledger: &Arc<Ledger>) -> Body {
-        let claim = ledger.accept(self.claim.signal(), self.claim.records());
+        let claim = ledger.accept(self.claim.signal(), self.claim.records()).with_receipts_of(&self.claim);
         let (address, headers) = (self.address.clone(), self.headers.clone());
         Body { address, headers, ..Body::new(self.kind, self.bytes.clone(), Vec::new(), claim) }
     }

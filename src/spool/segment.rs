@@ -31,7 +31,7 @@ pub struct Lane {
 }
 
 /// Which record of which segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
     /// The segment's number.
     pub segment: u32,

@@ -62,7 +62,7 @@ pub fn plans(config: &Config) -> Vec<Plan> {
             // Keys of one address are told apart by their order: nothing of a key may be in a name.
             let nth = plans.iter().filter(|plan| (plan.share, &plan.base) == (share, &base)).count();
             let digest = sha256_hex(format!("{} {base} {nth}", share.signal).as_bytes());
-            let folder = format!("{}{}", crate::spool::disk::FURTHER, &digest[..12]);
+            let folder = format!("{}{}", crate::spool::folder::FURTHER, &digest[..12]);
             plans.push(Plan { endpoint: endpoint.clone(), base, share, folder });
         }
     }

@@ -16,6 +16,7 @@ mod function;
 mod further;
 mod hands;
 mod health;
+mod journaling;
 mod lambda;
 mod log_plan;
 mod memory;
@@ -62,6 +63,8 @@ use crate::startup::deliver::Deliver;
 use crate::startup::dogstatsd::Dogstatsd;
 use crate::startup::function::Teller;
 use crate::startup::hands::Asked;
+use crate::startup::journaling::Journaling;
+use crate::startup::journaling::TakingIn;
 use crate::startup::lambda::LambdaSide;
 use crate::startup::memory::Memory;
 use crate::startup::parts::Pipelines;
@@ -99,6 +102,9 @@ const EXITS_MAX: usize = 32;
 
 /// What is left of a SHUTDOWN's deadline for the process to end in.
 const SHUTDOWN_RESERVE: Duration = Duration::from_millis(100);
+
+/// Time to note what was delivered in the journal, at least that even if all before it took too long.
+const JOURNAL_TIME_MIN: Duration = Duration::from_millis(50);
 
 /// Carries out the command line.
 pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit, StartError> {
@@ -167,15 +173,26 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     // Step 4 and 5: communication server with the restored state, trace agent, DogStatsD.
     let state = State::load(args, &loaded);
     let ended_uncleanly = state.last_ended_uncleanly(place);
-    match spooling::folder(config, args) {
-        Some(folder) => {
-            deliver.keep_in(folder, spooling::limits(config, args, endpoints), ended_uncleanly, &ledger, clock, &exits_tx)?;
-        }
+    let spool = spooling::folder(config, args);
+    let limits = spooling::limits(config, args, endpoints);
+    let journaling = Journaling::start(config, place, spool.as_deref(), limits.clone(), clock, &exits_tx)?;
+    match spool {
+        Some(folder) => deliver.keep_in(folder, limits, ended_uncleanly, &ledger, clock, &exits_tx)?,
         None if ended_uncleanly => log::info!("{ENDED_UNCLEANLY}"),
         None => (),
     }
-    let servers =
-        Servers { config, place, memory, budget: &ingest, ledger: &ledger, rates, clock, events: &events_tx, exits: &exits_tx };
+    let servers = Servers {
+        config,
+        place,
+        memory,
+        budget: &ingest,
+        ledger: &ledger,
+        rates,
+        clock,
+        events: &events_tx,
+        exits: &exits_tx,
+        journaling: journaling.as_ref(),
+    };
     let communication = servers.communication(&deliver, lambda::calls(config, &aws))?;
     let relay = Client::through(Reuse::KeepAlive, &ways);
     let proxies = proxies::settings(config, place, &aws, &hostname, memory);
@@ -188,6 +205,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let control =
         (place == Place::Edge && state.is_kept()).then(|| Control::start(&servers, &pipelines.metrics.inbox())).flatten();
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));
+
+    let taking_in = journaling.as_ref().map(|journaling| journaling.take_in(&ingest, clock, &exits_tx)).transpose()?;
 
     // Step 6: the invocation loop.
     let gate = Gate::default();
@@ -233,6 +252,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         main_loop,
         pipelines,
         deliver,
+        journaling,
+        taking_in,
         state,
     };
     let books = running.deliver.books();
@@ -254,6 +275,8 @@ struct Running {
     main_loop: MainLoop,
     pipelines: Pipelines,
     deliver: Deliver,
+    journaling: Option<Journaling>,
+    taking_in: Option<TakingIn>,
     state: State,
 }
 
@@ -262,7 +285,7 @@ struct Running {
 #[inline(never)]
 fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>, clock: Clock) {
     let Running { communication, trace_agent, relay, dogstatsd, health, control, gate, events, .. } = running;
-    let Running { mut main_loop, pipelines, deliver, state, .. } = running;
+    let Running { mut main_loop, pipelines, deliver, journaling, taking_in, state, .. } = running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
@@ -276,6 +299,9 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>,
         server.stop(a_quarter);
     }
     relay.interrupt(); // whoever still waits for an intake is told so
+    if let Some(taking_in) = taking_in {
+        taking_in.stop(a_quarter);
+    }
     if let Some(control) = control {
         control.stop(a_quarter);
     }
@@ -291,6 +317,9 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>,
     drop(main_loop); // it holds inboxes, which must be let go for pipelines to end
     pipelines.finish(three_quarters);
     deliver.finish(&clock, by);
+    if let Some(journaling) = journaling {
+        journaling.finish(by.max(clock.instant_in(JOURNAL_TIME_MIN)));
+    }
     state.save_clean(&remembered);
 }
 

@@ -21,6 +21,7 @@ use crate::pipeline::traces;
 use crate::pipeline::traces::Leavings;
 use crate::pipeline::traces::TracesStage;
 use crate::sources::events;
+use crate::sources::http::Handler;
 use crate::sources::http::Service;
 use crate::sources::http::tiny;
 use crate::sources::lambda_http::CallSettings;
@@ -31,10 +32,12 @@ use crate::sources::trace_http::TraceHandler;
 use crate::sources::trace_proxy::Proxies;
 use crate::spool::FlushUntil;
 use crate::spool::Kind;
+use crate::spool::journal::Door;
 use crate::startup::deliver::Deliver;
 use crate::startup::deliver::flush_queues;
 use crate::startup::description;
 use crate::startup::dogstatsd;
+use crate::startup::journaling::Journaling;
 use crate::startup::lambda;
 use crate::startup::log_plan;
 use crate::startup::memory::Memory;
@@ -164,6 +167,8 @@ pub struct Servers<'a> {
     pub events: &'a Sender<MainEvent>,
     /// Notices of threads that end.
     pub exits: &'a Sender<&'static str>,
+    /// Where requests are entered before they are acknowledged.
+    pub journaling: Option<&'a Journaling>,
 }
 
 impl Servers<'_> {
@@ -183,7 +188,8 @@ impl Servers<'_> {
             Place::Edge => plan::bind_address(&self.config.bind_host)?,
         };
         let address = SocketAddr::new(ip, self.config.communication_port);
-        let service = Service::new(Arc::new(handler), self.budget.clone(), plan::lambda_http(self.config));
+        let service =
+            Service::new(self.journaled(Door::Communication, handler), self.budget.clone(), plan::lambda_http(self.config));
         let started =
             TcpListener::bind(address).and_then(|listener| tiny::Server::start("communication", listener, service, self.exits));
         match (started, self.place) {
@@ -231,10 +237,23 @@ impl Servers<'_> {
         let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state)
             .with_proxies(proxies)
             .with_dogstatsd(self.config.use_dogstatsd.then(|| dogstatsd::outlet(self, pipelines)))
+            .telling_overload(self.journaling.is_some())
             .with_spares(pipelines.leavings.payloads.clone(), pipelines.leavings.bodies.clone());
-        let service = Service::new(Arc::new(handler), self.budget.clone(), plan::trace_http(self.config, self.memory));
+        let service = Service::new(
+            self.journaled(Door::Traces, handler),
+            self.budget.clone(),
+            plan::trace_http(self.config, self.memory),
+        );
         let started = TraceAgent::start(doors, service, self.exits);
         started.inspect_err(|err| log::error!("the trace agent cannot start: {err}; the rest goes on")).ok()
+    }
+
+    fn journaled(&self, door: Door, handler: impl Handler + 'static) -> Arc<dyn Handler> {
+        let handler: Arc<dyn Handler> = Arc::new(handler);
+        match self.journaling {
+            Some(journaling) => journaling.before(door, handler),
+            None => handler,
+        }
     }
 
     fn trace_port(&self) -> Option<TcpListener> {

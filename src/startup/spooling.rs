@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::config::Fsync;
 use crate::config::RunArgs;
 use crate::config::SpoolArgs;
+use crate::config::StorageMode;
 use crate::errors::StartError;
 use crate::spool::ages::Ages;
 use crate::spool::disk;
@@ -27,11 +28,14 @@ pub fn folder(config: &Config, args: &RunArgs) -> Option<PathBuf> {
 }
 
 /// What each of `endpoints` may have in the spool. Its index is in memory: a 32nd of `max_memory`, which is 52,000 bodies by default.
+///
+/// With a journal that gets as much as an endpoint.
 pub fn limits(config: &Config, args: &RunArgs, endpoints: usize) -> Limits {
+    let shares = endpoints + usize::from(config.storage_mode == StorageMode::Journal);
     Limits {
-        bytes_max: (config.storage_bytes_max.0 / endpoints) as u64,
+        bytes_max: (config.storage_bytes_max.0 / shares) as u64,
         disk_ratio: config.storage_disk_ratio.0,
-        entries_max: config.max_memory.0.max(MEMORY_MIN) / 32 / endpoints / disk::ENTRY_BYTES,
+        entries_max: config.max_memory.0.max(MEMORY_MIN) / 32 / shares / disk::ENTRY_BYTES,
         ages: ages(config, args),
         fsync: match config.storage_fsync {
             Fsync::Never => disk::Fsync::Never,

@@ -6,6 +6,8 @@
 //! unwound through its owner) books itself as `fault`. So the sum holds at every quiescent point, and what a wedged thread still
 //! holds shows as `memory`.
 
+use crate::sys::receipt::Receipt;
+use crate::sys::receipt::Receipts;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -159,7 +161,7 @@ impl Ledger {
         let row = &self.rows[signal as usize];
         row.accepted.fetch_add(records, Relaxed);
         row.memory.fetch_add(records, Relaxed);
-        Claim { ledger: Arc::clone(self), signal, records }
+        Claim { ledger: Arc::clone(self), signal, records, receipts: Receipts::default() }
     }
 
     /// Notes how many the system has lost so far before anybody here could take them in. They were never accepted, so they are shown beside
@@ -180,7 +182,7 @@ impl Ledger {
         let row = &self.rows[signal as usize];
         row.spool.fetch_sub(records, Relaxed);
         row.memory.fetch_add(records, Relaxed);
-        Claim { ledger: Arc::clone(self), signal, records }
+        Claim { ledger: Arc::clone(self), signal, records, receipts: Receipts::default() }
     }
 
     /// `records` on disk are lost.
@@ -233,9 +235,23 @@ pub struct Claim {
     ledger: Arc<Ledger>,
     signal: Signal,
     records: u64,
+    /// For the copies of the requests that they came with, where there is a journal.
+    receipts: Receipts,
 }
 
 impl Claim {
+    /// The same, for records of a request whose copy is given up when all of them are settled.
+    pub fn with_receipt(mut self, receipt: Option<&Arc<Receipt>>) -> Claim {
+        receipt.into_iter().for_each(|receipt| self.receipts.add(receipt));
+        self
+    }
+
+    /// The same, and settled only when those of `other`'s requests are.
+    pub fn with_receipts_of(mut self, other: &Claim) -> Claim {
+        self.receipts.merge(other.receipts.clone());
+        self
+    }
+
     /// How many records are still to be settled.
     pub fn records(&self) -> u64 {
         self.records
@@ -288,16 +304,20 @@ impl Claim {
         debug_assert!(records <= self.records, "a claim cannot settle more records than it holds");
         let records = records.min(self.records);
         self.records -= records;
-        Claim { ledger: Arc::clone(&self.ledger), signal: self.signal, records }
+        Claim { ledger: Arc::clone(&self.ledger), signal: self.signal, records, receipts: self.receipts.clone() }
     }
 
     /// Takes over what `other` holds.
     pub fn merge(&mut self, mut other: Claim) {
         debug_assert_eq!(self.signal, other.signal, "claims of two signals cannot be one");
         self.records += std::mem::take(&mut other.records);
+        self.receipts.merge(std::mem::take(&mut other.receipts));
     }
 
     fn book_dropped(mut self, reason: Reason) {
+        if matches!(reason, Reason::Shutdown | Reason::Fault) && 0 < self.records {
+            self.receipts.void(); // the next run may do better
+        }
         let records = self.release();
         self.ledger.rows[self.signal as usize].dropped[reason as usize].fetch_add(records, Relaxed);
     }

@@ -15,6 +15,7 @@ pub mod memory;
 pub mod net;
 pub mod process;
 pub mod random;
+pub mod receipt;
 pub mod signals;
 pub mod socket_file;
 pub mod spares;

@@ -19,6 +19,7 @@ pub use crate::sources::socket::Listener;
 
 use crate::sys::clock::Clock;
 use crate::sys::memory::{Budget, Permit};
+use crate::sys::receipt::Receipt;
 use refusals::Fault;
 use std::fmt;
 use std::net::SocketAddr;
@@ -97,12 +98,14 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The memory that `body` takes; to be kept as long as the body is.
     pub permit: Permit,
+    /// There is a copy of it in the journal, to be given up when all that comes of it is settled.
+    pub receipt: Option<Arc<Receipt>>,
 }
 
 impl Request {
     fn new(head: Head, body: Vec<u8>, permit: Permit) -> Request {
         let Head { method, path, query, headers, .. } = head;
-        Request { method, path, query, headers, body, permit }
+        Request { method, path, query, headers, body, permit, receipt: None }
     }
 }
 
