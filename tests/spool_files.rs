@@ -12,6 +12,7 @@ use mote::spool::segment::{Lane, Ticket};
 use mote::sys::clock::Now;
 use mote::sys::ledger::{Ledger, Signal};
 use mote::sys::random::Random;
+use mote::sys::wall_clock::Shift;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -252,9 +253,9 @@ fn what_the_intake_throws_away_goes_counted_and_the_rest_stays() {
     for (kind, second) in [(LOGS, 0), (LOGS, 50), (TRACES, 0)] {
         rig.keep(kind, b"x", second).unwrap();
     }
-    rig.disk.expire(at(100));
+    rig.disk.expire(at(100), &[]);
     assert_eq!(rig.disk.waiting(&[LOGS]), 2, "still young enough");
-    rig.disk.expire(at(101));
+    rig.disk.expire(at(101), &[]);
     assert_eq!((rig.disk.waiting(&[LOGS]), rig.disk.waiting(&[TRACES])), (1, 1));
     assert!(rig.ledger.snapshot().to_string().contains("dropped=2 too_old=2"));
     rig.check_books();
@@ -274,12 +275,19 @@ fn a_clock_that_cannot_be_right_makes_nothing_too_old() {
     let mut rig = Rig::open(&folder, limits, 0);
     let head = Head { kind: LOGS, created_ms: 5_000, clock_trusted: false, ..Head::default() };
     rig.disk.keep(&head, b"made in 1970", Evict::Oldest).unwrap();
-    rig.disk.expire(at(1000));
+    rig.disk.expire(at(1000), &[]);
     assert_eq!(rig.disk.waiting(&[LOGS]), 1, "its age is unknown");
     let head = Head { kind: LOGS, created_ms: START_S * 1000, clock_trusted: true, ..Head::default() };
     rig.disk.keep(&head, b"made now", Evict::Oldest).unwrap();
-    rig.disk.expire(Now { uptime: Duration::from_secs(9), unix: Duration::from_secs(9) });
+    rig.disk.expire(Now { uptime: Duration::from_secs(9), unix: Duration::from_secs(9) }, &[]);
     assert_eq!(rig.disk.waiting(&[LOGS]), 2, "the board has lost its clock");
+    let nanos = |seconds: u64| (seconds * 1_000_000_000) as i64;
+    let (by, latest) = (nanos(START_S + 1_000 - 6), nanos(START_S + 1_000));
+    let shift = Shift { from: 0, to: nanos(1_000_000), by, latest, seen_at: Duration::from_secs(6) };
+    rig.disk.expire(at(1000), &[shift]);
+    assert_eq!(rig.disk.waiting(&[LOGS]), 1, "the one of 1970 was made a second ago, the other is too old");
+    rig.disk.expire(at(1001), &[shift]);
+    assert_eq!(rig.disk.waiting(&[LOGS]), 0);
 }
 
 #[test]

@@ -24,13 +24,17 @@ use crate::spool::Pause;
 use crate::spool::Queue;
 use crate::spool::Taken;
 use crate::sys::clock::Clock;
+use crate::sys::clock::Now;
+use crate::sys::clock::http_date;
 use crate::sys::inbox::Sender;
 use crate::sys::ledger::Reason;
+use crate::sys::net::Answer;
 use crate::sys::net::Client;
 use crate::sys::net::NetError;
 use crate::sys::net::Request;
 use crate::sys::net::tell_status;
 use crate::sys::random::Random;
+use crate::sys::wall_clock::Shift;
 use crate::sys::worker::Worker;
 use std::fmt;
 use std::io;
@@ -94,7 +98,12 @@ pub struct Endpoint {
     pub target: Target,
     /// Pauses after failures.
     pub backoff: BackoffLimits,
+    /// What moves stamps.
+    pub restamp: Restamp,
 }
+
+/// The bytes of a body whose stamps are moved, from its kind, whether it is compressed, and its bytes; `None` where there is nothing to move.
+pub type Restamp = fn(Kind, bool, &[u8], &[Shift]) -> Option<Vec<u8>>;
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,11 +189,23 @@ impl Posting {
             let Taken::Body(mut body) = self.queue.take(self.usual) else { return };
             body.attempts += 1;
             let began = self.uptime();
-            let Endpoint { target, label, care, .. } = &mut self.endpoint;
+            let Endpoint { target, label, care, restamp, .. } = &mut self.endpoint;
             let verdict = match target {
                 Target::Local(sink) => write_locally(sink, &body),
                 Target::Intake(intake) => match usable_key(&intake.key) {
-                    Key::Here(key) => post(intake, &key, &body, &self.queue, (label, *care), &mut self.remarks),
+                    Key::Here(_) if !self.clock.is_known() && !ask_the_time(intake, &self.queue, self.clock) => {
+                        self.remarks.say(format_args!("{label}: no intake tells the time yet"));
+                        Verdict::Retry(None)
+                    }
+                    Key::Here(key) => {
+                        let shifts = self.clock.shifts_for(body.created());
+                        if !shifts.is_empty()
+                            && let Some(bytes) = restamp(body.kind, body.is_compressed(), &body.bytes, &shifts)
+                        {
+                            self.queue.replace_bytes(&mut body, bytes);
+                        }
+                        post(intake, &key, &body, &self.queue, (label, *care), &mut self.remarks)
+                    }
                     Key::Never => Verdict::Discard(Reason::NoKey),
                     Key::Later => Verdict::HoldForKey,
                 },
@@ -250,6 +271,23 @@ fn usable_key(handle: &KeyHandle) -> Key {
     }
 }
 
+/// Nothing is sent while nobody knows what time it is; any answer of the intake tells. Whether there was one.
+fn ask_the_time(intake: &Intake, queue: &Queue, clock: Clock) -> bool {
+    let (sent, url) = (clock.now(), format!("{}/", intake.base));
+    let timeout = Some(queue.request_time(intake.timeout));
+    let request = Request { method: "GET", url: &url, headers: &[], body: &[], timeout, answer_bytes_max: ANSWER_BYTES_MAX };
+    let Ok(answer) = intake.client.send(&request) else { return false };
+    tell_the_time(&answer, clock, sent);
+    clock.give_up(); // where it did not tell, nobody will
+    true
+}
+
+fn tell_the_time(answer: &Answer, clock: Clock, sent: Now) {
+    if let Some(date) = answer.header("date").and_then(http_date) {
+        clock.told(date, sent);
+    }
+}
+
 fn write_locally(sink: &mut LocalSink, body: &Body) -> Verdict {
     match sink(body) {
         Ok(()) => Verdict::Done,
@@ -288,8 +326,13 @@ fn post(
         timeout: Some(queue.request_time(intake.timeout)),
         answer_bytes_max: ANSWER_BYTES_MAX,
     };
+    let sent = remarks.clock.now();
     let outcome = match intake.client.send(&request) {
         Ok(answer) => {
+            // Who can put himself between us and the intake may say what he likes.
+            if care == Care::Main && intake.base.starts_with("https:") {
+                tell_the_time(&answer, remarks.clock, sent);
+            }
             let now = remarks.clock.now().unix;
             let retry_after = answer.header("retry-after").and_then(|text| asked_pause(text, answer.header("date"), now));
             if !(200..300).contains(&answer.status) {

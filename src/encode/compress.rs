@@ -1,8 +1,17 @@
 //! Gzip as a stream into memory: what is put in is not kept, so a body of megabytes costs its compressed size. Crate: flate2.
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
+use std::io::Read;
 use std::io::Write;
+
+/// What a gzip body of ours holds; `None` if it is damaged or holds more than `bytes_max`.
+pub fn gunzip(body: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+    let mut plain = Vec::new();
+    GzDecoder::new(body).take(bytes_max as u64 + 1).read_to_end(&mut plain).ok()?;
+    (plain.len() <= bytes_max).then_some(plain)
+}
 
 /// A gzip body in the making.
 #[derive(Debug)]
@@ -82,8 +91,6 @@ impl Compressor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flate2::read::GzDecoder;
-    use std::io::Read;
 
     #[test]
     fn what_is_put_in_comes_out_again_at_every_level() {

@@ -12,6 +12,7 @@ pub mod metric_body;
 pub mod msgpack;
 pub mod protobuf;
 pub mod rates;
+pub mod restamp;
 pub mod series;
 pub mod sketches;
 pub mod stats;

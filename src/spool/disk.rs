@@ -23,6 +23,8 @@ use crate::sys::files;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
+use crate::sys::wall_clock::PLAUSIBLE_FROM;
+use crate::sys::wall_clock::Shift;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -149,7 +151,7 @@ impl Disk {
             found.records += u64::from(entry.records);
             disk.ledger.restore(signal(entry), u64::from(entry.records));
         }
-        disk.expire(now);
+        disk.expire(now, &[]);
         disk.remove_empty();
         Ok((disk, found))
     }
@@ -309,8 +311,8 @@ impl Disk {
         complain(segment.remove(&self.folder), &mut self.complained);
     }
 
-    /// Drops what became too old, counted.
-    pub fn expire(&mut self, now: Now) {
+    /// Drops what became too old, counted. `shifts` tell when records were made whose clock was wrong.
+    pub fn expire(&mut self, now: Now, shifts: &[Shift]) {
         if !record::is_trusted(now) {
             return;
         }
@@ -318,7 +320,7 @@ impl Disk {
             let (ages, ledger) = (&self.limits.ages, &self.ledger);
             let mut expired = Vec::new();
             segment.entries.retain(|entry| {
-                let age = age(entry, now);
+                let age = age(entry, now, shifts);
                 let is_old = !entry.taken && age.is_some_and(|age| ages.max_of(signal(entry)) < age);
                 if is_old {
                     expired.push(entry.offset);
@@ -428,10 +430,12 @@ impl Disk {
     }
 }
 
-/// How old a record is, as far as the clocks that stamped it and that read now can tell.
-pub fn age(entry: &Entry, now: Now) -> Option<Duration> {
+/// How old a record is, as far as the clock that stamped it could tell, or what is known of it by now.
+pub fn age(entry: &Entry, now: Now, shifts: &[Shift]) -> Option<Duration> {
     let created = Duration::from_secs(u64::from(entry.created_s?.get()));
-    Some(now.unix.saturating_sub(created))
+    let moved = |shift: &Shift| u64::try_from(shift.apply(created.as_nanos() as i64)).ok().map(Duration::from_nanos);
+    let moved = shifts.iter().filter_map(moved).find(|moved| *moved != created).unwrap_or(created);
+    (PLAUSIBLE_FROM <= moved).then(|| now.unix.saturating_sub(moved))
 }
 
 /// Says once that something settled stays on disk.

@@ -29,6 +29,7 @@ use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Signal;
+use crate::sys::wall_clock::Shift;
 use crate::sys::worker::Worker;
 use std::borrow::Cow;
 use std::io;
@@ -201,17 +202,18 @@ impl Keeping {
             disk.settle(self.lines.iter().flat_map(|line| line.queue.take_settled()).collect());
             if self.expire_at <= now.uptime {
                 self.expire_at = now.uptime + EXPIRE_EVERY;
-                disk.expire(now);
+                disk.expire(now, &self.clock.shifts());
             }
         }
         for index in 0..self.lines.len() {
             self.spill(index, now, all);
         }
+        let shifts = self.clock.shifts();
         for line in &mut self.lines {
             let mut stored = 0;
             if let Some(disk) = &mut self.disk {
                 if !all && line.queue.wants_stored() {
-                    restore(line, disk, &self.ledger, now);
+                    restore(line, disk, &self.ledger, now, &shifts);
                 }
                 stored = disk.waiting(&line.kinds);
             }
@@ -348,7 +350,7 @@ fn head_of(body: &Body) -> Head {
 }
 
 /// Brings the newest body of the kind whose turn it is back to its queue.
-fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now) {
+fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now, shifts: &[Shift]) {
     for _ in 0..line.kinds.len() {
         let code = line.kinds[line.turn % line.kinds.len()];
         line.turn = (line.turn + 1) % line.kinds.len();
@@ -362,7 +364,7 @@ fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now) {
                 let unused = (entry.bytes as usize).saturating_sub(bytes.len());
                 line.queue.room.free(unused);
                 let signal = Signal::ALL[usize::from(head.signal).min(Signal::ALL.len() - 1)];
-                let age = disk::age(&entry, now).unwrap_or_default();
+                let age = disk::age(&entry, now, shifts).unwrap_or_default();
                 return line.queue.restore(Body {
                     kind: kind_of(code).map_or(KINDS[0].kind, |row| row.kind),
                     address: Some(head.address).filter(|address| !address.is_empty()),

@@ -148,6 +148,16 @@ impl Body {
         Body { address: Some(address), headers, ..Body::new(kind, bytes, Vec::new(), claim) }
     }
 
+    /// When it was closed.
+    pub fn created(&self) -> Now {
+        self.created
+    }
+
+    /// Whether `bytes` are compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.headers.iter().any(|(name, _)| name == "Content-Encoding")
+    }
+
     /// The same for another endpoint, which has books of its own.
     fn copied(&self, ledger: &Arc<Ledger>) -> Body {
         let claim = ledger.accept(self.claim.signal(), self.claim.records()).with_receipts_of(&self.claim);

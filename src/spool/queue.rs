@@ -286,6 +286,13 @@ impl Queue {
         }
     }
 
+    /// The body that was taken has other bytes now, for the same records.
+    pub fn replace_bytes(&self, body: &mut Body, bytes: Vec<u8>) {
+        self.room.taken.fetch_add(bytes.len(), Relaxed);
+        self.room.free(body.bytes.len());
+        body.bytes = bytes;
+    }
+
     /// The body that was taken has been dealt with.
     pub fn settle(&self, body: Body, fate: Fate) {
         self.room.free(body.bytes.len());

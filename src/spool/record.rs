@@ -19,11 +19,11 @@
 //! CRC has been found right. Old versions stay readable; `fixtures/state/` holds a sample of each.
 
 use crate::sys::clock::Now;
+use crate::sys::wall_clock::PLAUSIBLE_FROM;
 use nanoserde::DeBin;
 use nanoserde::SerBin;
 use std::io;
 use std::io::Read;
-use std::time::Duration;
 
 const MAGIC: &[u8; 8] = b"motespol";
 const VERSION: u8 = 1;
@@ -68,12 +68,9 @@ pub struct Head {
     pub address: String,
 }
 
-/// Before this moment, 2026-01-01, the wall clock cannot be right: the program did not exist.
-const TRUSTED_FROM: Duration = Duration::from_secs(1_767_225_600);
-
 /// Whether the wall clock can be right.
 pub fn is_trusted(now: Now) -> bool {
-    TRUSTED_FROM <= now.unix
+    PLAUSIBLE_FROM <= now.unix
 }
 
 impl Head {

@@ -46,7 +46,7 @@ pub struct Entry {
     pub offset: u32,
     /// Its length in the file.
     pub bytes: u32,
-    /// When it was made, seconds since 1970; `None` when nobody knows.
+    /// When it was made, seconds since 1970 as the clock told them then, right or not; `None` for a clock that told none.
     pub created_s: Option<NonZeroU32>,
     /// Records of the ledger that it settles.
     pub records: u32,
@@ -64,7 +64,7 @@ impl Entry {
         Entry {
             offset,
             bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
-            created_s: head.created_s().and_then(NonZeroU32::new),
+            created_s: u32::try_from(head.created_ms / 1000).ok().and_then(NonZeroU32::new),
             records: u32::try_from(head.records).unwrap_or(u32::MAX),
             attempts: u8::try_from(head.attempts).unwrap_or(u8::MAX),
             signal: head.signal,

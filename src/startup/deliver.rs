@@ -32,6 +32,7 @@ use crate::startup::further::Plan;
 use crate::startup::memory::Memory;
 use crate::startup::plan;
 use crate::startup::plan::Place;
+use crate::startup::restamping::restamp;
 use crate::startup::spooling;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Sender;
@@ -95,7 +96,7 @@ impl Deliver {
             };
             let queue = Queue::new(Arc::clone(&room), when_full, clock);
             let (label, care, backoff) = (name.to_owned(), Care::Main, plan::backoff(config));
-            let endpoint = Endpoint { name, label, care, target, backoff };
+            let endpoint = Endpoint { name, label, care, target, backoff, restamp };
             Poster::start(endpoint, queue, clock, Random::new(random.bits()), exits).map_err(StartError::System)
         };
         let site = config.site.host();
@@ -117,6 +118,7 @@ impl Deliver {
                 care: if plan.endpoint.is_reliable { Care::Further } else { Care::OneTry },
                 target: Target::Intake(intake(plan.base.clone(), config, place, &key, ways)),
                 backoff: plan::backoff(config),
+                restamp,
             };
             let queue = Queue::new(Room::new(memory.spool, ages), WhenFull::DropAtOnce, clock);
             let poster =

@@ -26,6 +26,7 @@ mod plan;
 mod proxies;
 mod receiver;
 mod reload;
+mod restamping;
 mod spooling;
 mod state;
 
@@ -129,7 +130,6 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
 }
 
 fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError> {
-    let clock = Clock::new();
     let (exits_tx, exits) = channel(EXITS_MAX);
     let signals = signals::listen(&exits_tx).map_err(StartError::System)?;
     let aws = AwsEnv::of(env);
@@ -137,6 +137,8 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
 
     // Step 1 and 2: logger and configuration.
     logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
+    // A sandbox's clock is right, and local output has no intake that tells the time.
+    let clock = if place == Place::Edge && args.out.is_none() { Clock::correcting() } else { Clock::new() };
     hide_memory();
     let (loaded, origins) = outside::load(args, env, &aws, place, clock);
     reload::announce(&loaded, env);

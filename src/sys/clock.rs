@@ -3,6 +3,14 @@
 //! Durations and deadlines are counted on the monotonic clock (`uptime`), because a board may start in 1970 and jump when it
 //! finds the network; time stamps are taken from the wall clock (`unix`).
 
+use crate::sys::wall_clock;
+use crate::sys::wall_clock::News;
+use crate::sys::wall_clock::Shift;
+use crate::sys::wall_clock::WallClock;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One reading of both clocks.
@@ -53,19 +61,103 @@ impl Elapsed {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
+    /// What is known of the wall clock where it may be wrong. It lives as long as the process, which makes one of them.
+    truth: Option<&'static Truth>,
+}
+
+/// Behind a mutex, because every thread reads the clock and whoever posts is told the time; nobody takes it while the wall clock is believed.
+#[derive(Debug)]
+struct Truth {
+    is_believed: AtomicBool,
+    has_shifted: AtomicBool,
+    wall_clock: Mutex<WallClock>,
+}
+
+impl Truth {
+    fn change<T>(&self, change: impl FnOnce(&mut WallClock) -> (T, News)) -> T {
+        let mut wall_clock = self.wall_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let (value, news) = change(&mut wall_clock);
+        self.is_believed.store(wall_clock.is_believed(), Relaxed);
+        self.has_shifted.fetch_or(matches!(news, News::Set(_) | News::Corrected(_)), Relaxed);
+        drop(wall_clock); // whoever logs reads the clock
+        match news {
+            News::None => (),
+            News::Set(by) => log::info!("the machine's clock was set; it was {}", wall_clock::spoken(by)),
+            News::Corrected(by) => log::warn!(
+                "the machine's clock is {} what the intake says, whose time is used until they agree",
+                wall_clock::spoken(by)
+            ),
+            News::Agrees => log::info!("the machine's clock agrees with the intake now and is used again"),
+        }
+        value
+    }
 }
 
 impl Clock {
     /// Takes this moment as the origin of `uptime`.
     #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
     pub fn new() -> Clock {
-        Clock { origin: Instant::now() }
+        Clock { origin: Instant::now(), truth: None }
+    }
+
+    /// The same for a machine whose wall clock may be wrong: on boards.
+    pub fn correcting() -> Clock {
+        let clock = Clock::new();
+        let wall_clock = WallClock::new(clock.now().unix);
+        let (is_believed, has_shifted) = (AtomicBool::new(wall_clock.is_believed()), AtomicBool::new(false));
+        if !wall_clock.is_believed() {
+            log::warn!("the machine's clock cannot be right; stamps wait for the intake's time, or for somebody to set it");
+        }
+        let truth = Truth { is_believed, has_shifted, wall_clock: Mutex::new(wall_clock) };
+        Clock { truth: Some(Box::leak(Box::new(truth))), ..clock }
     }
 
     /// Reads both clocks.
     #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
     pub fn now(&self) -> Now {
-        Now { uptime: self.origin.elapsed(), unix: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+        let (uptime, wall) = (self.origin.elapsed(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let unix = match self.truth {
+            Some(truth) if !truth.is_believed.load(Relaxed) => truth.change(|wall_clock| wall_clock.read(uptime, wall)),
+            _ => wall,
+        };
+        Now { uptime, unix }
+    }
+
+    /// Whether what is stamped now will not have to be moved, as far as anybody knows.
+    pub fn is_known(&self) -> bool {
+        self.doubted().is_none_or(|truth| truth.change(|wall_clock| (wall_clock.is_known(), News::None)))
+    }
+
+    fn doubted(&self) -> Option<&'static Truth> {
+        self.truth.filter(|truth| !truth.is_believed.load(Relaxed))
+    }
+
+    /// A server that was asked at `sent` and has just answered says that it is `date`.
+    pub fn told(&self, date: Duration, sent: Now) {
+        let now = self.now();
+        if let Some(truth) = self.truth {
+            truth.change(|wall_clock| ((), wall_clock.told(date, sent.unix, now.unix, now.uptime)));
+        }
+    }
+
+    /// Nobody will tell the time.
+    pub fn give_up(&self) {
+        if let Some(truth) = self.truth {
+            truth.change(|wall_clock| (wall_clock.give_up(), News::None));
+        }
+    }
+
+    /// Which stamps are wrong, and by how much.
+    pub fn shifts(&self) -> Vec<Shift> {
+        let truth = self.truth.filter(|truth| truth.has_shifted.load(Relaxed));
+        truth.map(|truth| truth.change(|wall_clock| (wall_clock.shifts().to_vec(), News::None))).unwrap_or_default()
+    }
+
+    /// Those that a body needs which was closed then.
+    pub fn shifts_for(&self, closed: Now) -> Vec<Shift> {
+        let mut shifts = self.shifts();
+        shifts.retain(|shift| shift.concerns(closed.uptime, closed.unix));
+        shifts
     }
 
     /// The instant at which `uptime` will be what is given: the form in which queues take their deadlines.

@@ -19,4 +19,5 @@ pub mod receipt;
 pub mod signals;
 pub mod socket_file;
 pub mod spares;
+pub mod wall_clock;
 pub mod worker;

@@ -9,6 +9,7 @@ import case_majors
 import namespace
 import self_test
 from agent import Setup
+from case_clock import clock_1970
 from case_dogstatsd import dogstatsd_node, dogstatsd_python, dogstatsd_script
 from case_keys import key_backend, key_faults, key_secrecy, key_sources
 from case_lambda import lambda_run
@@ -25,7 +26,7 @@ from checks import Failed
 
 CASES = [python_tracer, node_tracer, *case_majors.CASES, python_socket, python_products, stdin_run, lambda_run,
          lambda_announced, lambda_python, lambda_node, ledger,
-         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, key_sources, key_faults, key_backend, key_secrecy,
+         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, clock_1970, key_sources, key_faults, key_backend, key_secrecy,
          ways_out]
 
 # Only when named, for a static program: what the C library of a machine holds beside is not ours to promise.

@@ -133,7 +133,9 @@ impl Normalizer {
 fn times(start: i64, duration: i64, now: i64) -> (i64, i64) {
     let is_fit = 0 <= duration && duration <= i64::MAX.wrapping_sub(start);
     let duration = if is_fit { duration } else { 0 };
-    if START_MIN <= start {
+    // While this machine's clock is not set either, the start is as good as anything, and is moved when the truth is known.
+    let is_of_this_clock = now < START_MIN && (1..=now).contains(&start);
+    if START_MIN <= start || is_of_this_clock {
         return (start, duration);
     }
     match now.saturating_sub(duration) {
@@ -222,6 +224,8 @@ mod tests {
         }
         assert_eq!(times(5, NOW + 1, NOW), (NOW, NOW + 1), "a start cannot be negative");
         assert_eq!(times(i64::MIN, i64::MAX, 0), (0, 0));
+        let of_an_unset_clock = [(5, 1), (100, 1), (101, 1), (0, 1)].map(|(start, duration)| times(start, duration, 100).0);
+        assert_eq!(of_an_unset_clock, [5, 100, 99, 99], "a start by the same clock is moved with it later");
     }
 
     #[test]

@@ -1,0 +1,302 @@
+//! Whether the machine's wall clock can be believed, what time it is if not, and by how much stamps of before are wrong. Decided without a
+//! clock.
+//!
+//! A board without a battery starts in 1970, and so does what it stamps. Until the truth is known, time goes on from that start, whatever
+//! the wall clock does. The truth comes from the first of these: the wall clock leaps to where it can be right, because somebody has set
+//! it; or a server says what time it is. From then on there is a [`Shift`]: stamps of the time before are moved by it when they leave. A
+//! server that contradicts a wall clock which could be right is believed as well, until the wall clock agrees with it.
+
+use std::time::Duration;
+
+/// Before this moment, 2026-01-01, the wall clock cannot be right: the program did not exist.
+pub const PLAUSIBLE_FROM: Duration = Duration::from_secs(1_767_225_600);
+
+/// A server that says more than this, 2100-01-01, is wrong.
+const PLAUSIBLE_UNTIL: Duration = Duration::from_secs(4_102_444_800);
+
+/// A server's time that differs by less is none of our business: the intake takes metrics from ten minutes ahead.
+const TOLERATED: Duration = Duration::from_secs(600);
+
+/// The wall clock agrees with what a server has said.
+const AGREES: Duration = Duration::from_secs(60);
+
+/// What was stamped just before the truth was known leaves in bodies that are closed up to so much later.
+const LEAVES_WITHIN: Duration = Duration::from_secs(120);
+
+/// A clock that is set again and again gives no more shifts than that.
+const SHIFTS_MAX: usize = 4;
+
+const NANOS: i64 = 1_000_000_000;
+
+/// Stamps from a time when the clock was wrong, and where they belong. In nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// The first stamp that is wrong.
+    pub from: i64,
+    /// The first that is not.
+    pub to: i64,
+    /// What they lack.
+    pub by: i64,
+    /// No stamp can be later than the moment at which the truth was known. Of an earlier run that had no clock either it is only known that it
+    /// was before.
+    pub latest: i64,
+    /// When that was, as uptime.
+    pub seen_at: Duration,
+}
+
+impl Shift {
+    /// The right time for a stamp.
+    pub fn apply(&self, stamp: i64) -> i64 {
+        if (self.from..self.to).contains(&stamp) { stamp.saturating_add(self.by).min(self.latest) } else { stamp }
+    }
+
+    /// Whether a body that was closed then can hold wrong stamps.
+    pub fn concerns(&self, uptime: Duration, unix: Duration) -> bool {
+        (self.from..self.to).contains(&nanos(unix)) || (uptime <= self.seen_at + LEAVES_WITHIN)
+    }
+}
+
+/// Where time is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The wall clock, which can be right.
+    Wall,
+    /// It cannot. Time goes on from where it was at the start, when the uptime was zero.
+    Unknown { base: i64 },
+    /// A server has said so.
+    Told { base: i64 },
+}
+
+/// What is known of the wall clock.
+#[derive(Debug)]
+pub struct WallClock {
+    source: Source,
+    started: i64,
+    shifts: Vec<Shift>,
+}
+
+/// What changed with a reading or a server's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// The wall clock was set and can be right now; by so much it was behind.
+    Set(i64),
+    /// A server says that it is behind by so much, ahead if negative.
+    Corrected(i64),
+    /// It agrees with the server now.
+    Agrees,
+}
+
+impl WallClock {
+    /// It shows `wall` when the uptime is zero.
+    pub fn new(wall: Duration) -> WallClock {
+        let started = nanos(wall);
+        let source = if PLAUSIBLE_FROM <= wall { Source::Wall } else { Source::Unknown { base: started } };
+        WallClock { source, started, shifts: Vec::new() }
+    }
+
+    /// Whether it is taken as it is.
+    pub fn is_believed(&self) -> bool {
+        self.source == Source::Wall
+    }
+
+    /// Whether what is stamped now will not have to be moved, as far as anybody knows.
+    pub fn is_known(&self) -> bool {
+        !matches!(self.source, Source::Unknown { .. })
+    }
+
+    /// What time it is, when the wall clock shows `wall`.
+    pub fn read(&mut self, uptime: Duration, wall: Duration) -> (Duration, News) {
+        let news = match self.source {
+            Source::Wall => News::None,
+            Source::Unknown { base } if PLAUSIBLE_FROM <= wall => {
+                let by = nanos(wall) - base.saturating_add(nanos(uptime));
+                self.set(by, nanos(wall), uptime);
+                self.source = Source::Wall;
+                News::Set(by)
+            }
+            Source::Told { base } if nanos(wall).abs_diff(base.saturating_add(nanos(uptime))) < AGREES.as_nanos() as u64 => {
+                self.source = Source::Wall;
+                News::Agrees
+            }
+            Source::Unknown { .. } | Source::Told { .. } => News::None,
+        };
+        (self.at(uptime, wall), news)
+    }
+
+    fn at(&self, uptime: Duration, wall: Duration) -> Duration {
+        match self.source {
+            Source::Wall => wall,
+            Source::Unknown { base } | Source::Told { base } => {
+                Duration::from_nanos(base.saturating_add(nanos(uptime)).try_into().unwrap_or_default())
+            }
+        }
+    }
+
+    /// A server says `date`, at a moment between two readings of ours.
+    pub fn told(&mut self, date: Duration, sent: Duration, answered: Duration, uptime: Duration) -> News {
+        let is_plausible = (PLAUSIBLE_FROM..PLAUSIBLE_UNTIL).contains(&date);
+        if !is_plausible || (self.is_known() && sent.saturating_sub(TOLERATED) <= date && date <= answered + TOLERATED) {
+            return News::None;
+        }
+        let by = nanos(date) - nanos(answered);
+        match self.source {
+            Source::Unknown { .. } => self.set(by, nanos(date), uptime),
+            Source::Wall => {
+                // Where the times of before and of now overlap, nobody can tell by a stamp which it was.
+                let (from, to) = (self.started, nanos(answered));
+                if to.saturating_sub(from) <= by.saturating_abs() {
+                    self.push(Shift { from, to, by, latest: i64::MAX, seen_at: uptime });
+                }
+            }
+            Source::Told { .. } => (),
+        }
+        self.source = Source::Told { base: nanos(date) - nanos(uptime) };
+        News::Corrected(by)
+    }
+
+    /// Nobody will tell: stamps stay as they are.
+    pub fn give_up(&mut self) {
+        if let Source::Unknown { base } = self.source {
+            self.source = Source::Told { base };
+        }
+    }
+
+    fn set(&mut self, by: i64, now: i64, uptime: Duration) {
+        self.push(Shift { from: 0, to: nanos(PLAUSIBLE_FROM), by, latest: now, seen_at: uptime });
+    }
+
+    fn push(&mut self, shift: Shift) {
+        if self.shifts.len() == SHIFTS_MAX {
+            self.shifts.remove(0);
+        }
+        self.shifts.push(shift);
+    }
+
+    /// Which stamps are wrong, and by how much; the oldest knowledge first.
+    pub fn shifts(&self) -> &[Shift] {
+        &self.shifts
+    }
+
+    /// By how much what is told differs from what the wall clock shows, in nanoseconds.
+    pub fn offset(&self, uptime: Duration, wall: Duration) -> i64 {
+        nanos(self.at(uptime, wall)) - nanos(wall)
+    }
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A number of nanoseconds for people: days, hours, minutes or seconds.
+pub fn spoken(by: i64) -> String {
+    let seconds = by.abs() / NANOS;
+    let (number, unit) = match seconds {
+        0..120 => (seconds, "seconds"),
+        120..7_200 => (seconds / 60, "minutes"),
+        7_200..172_800 => (seconds / 3_600, "hours"),
+        _ => (seconds / 86_400, "days"),
+    };
+    format!("{number} {unit} {}", if by < 0 { "ahead" } else { "behind" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRUTH: u64 = 1_800_000_000;
+
+    fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn shifts_for(clock: &WallClock, uptime: Duration, unix: Duration) -> Vec<Shift> {
+        clock.shifts().iter().filter(|shift| shift.concerns(uptime, unix)).copied().collect()
+    }
+
+    fn n(seconds: u64) -> i64 {
+        nanos(s(seconds))
+    }
+
+    #[test]
+    fn a_clock_that_can_be_right_is_believed_and_costs_nothing() {
+        let mut clock = WallClock::new(s(TRUTH));
+        assert!(clock.is_believed() && clock.is_known());
+        assert_eq!(clock.read(s(5), s(TRUTH + 5)), (s(TRUTH + 5), News::None));
+        assert_eq!(clock.told(s(TRUTH + 500), s(TRUTH + 5), s(TRUTH + 6), s(6)), News::None);
+        assert!(shifts_for(&clock, s(5), s(TRUTH + 5)).is_empty());
+    }
+
+    #[test]
+    fn a_board_that_starts_in_1970_is_told_by_a_server() {
+        let mut clock = WallClock::new(s(7));
+        assert_eq!(clock.read(s(10), s(17)), (s(17), News::None));
+        assert!(!clock.is_known());
+        let stamped = n(12);
+        assert_eq!(clock.told(s(300), s(17), s(18), s(11)), News::None, "its clock is no better");
+        assert_eq!(clock.told(s(TRUTH), s(17), s(18), s(11)), News::Corrected(n(TRUTH - 18)));
+        assert_eq!(clock.read(s(21), s(28)).0, s(TRUTH + 10));
+        let [shift] = shifts_for(&clock, s(5), s(12))[..] else { panic!("there is one") };
+        assert_eq!(shift.apply(stamped), n(TRUTH - 6));
+        assert_eq!(shift.apply(n(TRUTH + 1)), n(TRUTH + 1), "a right stamp stays");
+        assert_eq!(shift.apply(n(86_400)), n(TRUTH), "an earlier run had been up for longer");
+        assert_eq!(clock.read(s(30), s(TRUTH + 19)), (s(TRUTH + 19), News::Agrees), "somebody has set it");
+        assert!(clock.is_believed());
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set_tells_the_truth_about_before() {
+        let mut clock = WallClock::new(s(7));
+        assert_eq!(clock.read(s(100), s(TRUTH)), (s(TRUTH), News::Set(n(TRUTH - 107))));
+        assert!(clock.is_believed());
+        let shift = shifts_for(&clock, s(50), s(57))[0];
+        assert_eq!(shift.apply(n(57)), n(TRUTH - 50));
+        assert_eq!(shifts_for(&clock, s(219), s(TRUTH + 119)).len(), 1, "a body may hold stamps from before");
+        assert_eq!(shifts_for(&clock, s(221), s(TRUTH + 121)), []);
+    }
+
+    #[test]
+    fn a_plausible_clock_that_is_wrong_is_corrected_both_ways() {
+        for (wall, by) in [(TRUTH - 86_400, 86_400), (TRUTH + 86_400, -86_400)] {
+            let mut clock = WallClock::new(s(wall));
+            assert_eq!(clock.told(s(TRUTH + 50), s(wall + 50), s(wall + 50), s(50)), News::Corrected(by * NANOS));
+            assert_eq!(clock.read(s(60), s(wall + 60)).0, s(TRUTH + 60));
+            assert_eq!(clock.offset(s(60), s(wall + 60)), by * NANOS);
+            assert_eq!(shifts_for(&clock, s(20), s(wall + 20))[0].apply(n(wall + 20)), n(TRUTH + 20));
+        }
+    }
+
+    #[test]
+    fn stamps_that_could_be_of_before_or_of_now_stay() {
+        let mut clock = WallClock::new(s(TRUTH));
+        let told = clock.told(s(TRUTH + 6_000), s(TRUTH + 7_200), s(TRUTH + 7_200), s(7_200));
+        assert_eq!(told, News::Corrected(-1_200 * NANOS));
+        assert_eq!(shifts_for(&clock, s(100), s(TRUTH + 100)), []);
+    }
+
+    #[test]
+    fn an_answer_that_took_long_says_nothing_about_the_clock() {
+        let mut clock = WallClock::new(s(TRUTH));
+        assert_eq!(clock.told(s(TRUTH + 5), s(TRUTH + 4), s(TRUTH + 7_200), s(7_200)), News::None);
+    }
+
+    #[test]
+    fn where_nobody_tells_the_time_stamps_stay() {
+        let mut clock = WallClock::new(s(7));
+        clock.give_up();
+        assert!(clock.is_known());
+        assert_eq!(shifts_for(&clock, s(5), s(12)), []);
+        assert_eq!(clock.read(s(10), s(TRUTH)).0, s(17), "until the wall clock agrees or a server tells");
+        assert_eq!(clock.told(s(TRUTH), s(17), s(17), s(10)), News::Corrected(n(TRUTH - 17)));
+    }
+
+    #[test]
+    fn shifts_are_told_in_words() {
+        let told = [90, -90, 7_199, 7_200, 20_000 * 86_400].map(|seconds| spoken(seconds * NANOS));
+        assert_eq!(
+            told,
+            ["90 seconds behind", "90 seconds ahead", "119 minutes behind", "2 hours behind", "20000 days behind"]
+        );
+    }
+}

@@ -1,0 +1,117 @@
+"""Case `clock_1970`: a board that starts in 1970. What it stamps then arrives with the right time, whoever tells it."""
+
+import glob
+import json
+import socket
+import time
+from datetime import datetime, timezone
+from email.utils import formatdate
+
+from agent import API_KEY, GUARD_S, Agent, Setup
+from checks import check, equal, wait_until
+from fake_http import Answer
+from fake_intake import CHECKS, EVENTS, SERIES, SKETCHES, FakeIntake
+from fake_lambda import post
+
+UPTIME_S = 100  # the wrong clock's time at the start
+TOLERANCE_S = 15  # a header has whole seconds, a point the time of its ten seconds
+LIBRARY = "/usr/lib/*/faketime/libfaketimeMT.so.1"
+
+
+def clock_1970(setup: Setup):
+    library = glob.glob(LIBRARY)
+    if not library:
+        return "left out: libfaketime is not installed"
+    told = _run(setup, library[0], "told", _intake_tells)
+    was_set = _run(setup, library[0], "set", _clock_is_set)
+    return f"told by the intake: {told}; set by somebody: {was_set}"
+
+
+class TellingIntake(FakeIntake):
+    """An intake that nobody reaches at first."""
+
+    def __init__(self):
+        self.is_up, self.asked, self.posts_early = False, 0, []
+        super().__init__(API_KEY)
+
+    def handle(self, method, path, headers, body):
+        if not self.is_up:
+            if method == "POST":
+                self.posts_early.append(path)
+            self.asked += 1
+            return Answer(reset=True)
+        if (method, path) == ("GET", "/"):
+            return Answer(404, headers={"Date": formatdate(time.time(), usegmt=True)})
+        return super().handle(method, path, headers, body)
+
+
+def _run(setup, library, name, end_outage):
+    folder = setup.folder(f"clock_{name}")
+    offset = folder / "offset"
+    began = time.time()
+    offset.write_text(f"-{began - UPTIME_S:.0f}\n")
+    with TellingIntake() as intake:
+        env = {
+            "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DD_FORWARDER_BACKOFF_BASE": "0.01", "DD_FORWARDER_BACKOFF_MAX": "0.05",
+            "DD_FORWARDER_STORAGE_MAX_DISK_RATIO": "1", "DD_HEALTH_METRICS": "false",
+        }
+        with Agent([setup.binary, "run"], setup.agent_env(folder, intake, **env)) as agent:
+            ports = agent.ready()
+            sent_at = time.time()
+            _send(agent, ports, UPTIME_S + sent_at - began)
+            wait_until(lambda: intake.asked, GUARD_S, "the first try")
+            equal(intake.posts_early, [], "requests with data before anybody knows the time")
+            end_outage(intake, offset)
+            wait_until(lambda: _arrived(intake), GUARD_S, "all signals at the intake")
+            ledger = agent.terminate()
+            lines = [line for line in agent.all_lines() if "clock" in line]
+        check(any("cannot be right" in line for line in lines), f"no warning about the clock: {lines}")
+    intake.require_no_faults()
+    ledger.require_balanced()
+    stamps = _stamps(intake)
+    wrong = {what: stamp - sent_at for what, stamp in stamps.items() if TOLERANCE_S < abs(stamp - sent_at)}
+    equal(wrong, {}, "stamps off by seconds")
+    return f"{len(stamps)} kinds of stamps within {max(abs(stamp - sent_at) for stamp in stamps.values()):.0f} s"
+
+
+def _intake_tells(intake, _offset):
+    intake.is_up = True
+
+
+def _clock_is_set(intake, offset):
+    offset.write_text("+0\n")
+    intake.is_up = True
+
+
+def _send(agent, ports, wrong_now):
+    """One record of each kind, as clients on the same machine would stamp them."""
+    span = {"trace_id": 7, "span_id": 8, "service": "s", "name": "n", "resource": "r", "start": int(wrong_now * 1e9),
+            "duration": 1000}
+    equal(post(ports[1], "/v0.3/traces", json.dumps([[span]]).encode())[0], 200, "answer to a span")
+    stamp = datetime.fromtimestamp(wrong_now, timezone.utc).isoformat().replace("+00:00", "Z")
+    line = {"time": stamp, "type": "function", "record": "a line"}
+    equal(post(ports[0], "/lambda/logs", json.dumps([line]).encode())[0], 200, "answer to a line")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for point in ("views:1|c", "size:2|d", "_e{5,4}:title|text", "_sc|check|1"):
+            client.sendto(point.encode(), ("127.0.0.1", agent.dogstatsd_port()))
+    wait_until(lambda: agent.ledger_now().signals["checks"]["accepted"], GUARD_S, "the service check")
+    post(ports[0], "/lambda/flush", b"{}")
+
+
+def _arrived(intake):
+    with intake.changed:
+        return intake.spans() and intake.logs() and intake.stats and all(intake.metrics[path] for path in intake.metrics)
+
+
+def _stamps(intake):
+    buckets = [bucket for payload in intake.stats for client in payload["Stats"] for bucket in client["Stats"]]
+    return {
+        "span": intake.spans()[0].start / 1e9,
+        "log": intake.logs()[0]["timestamp"] / 1e3,
+        "bucket of statistics": buckets[0]["Start"] / 1e9,
+        "point": intake.metrics[SERIES][0].points[0].timestamp,
+        "sketch": intake.metrics[SKETCHES][0].dogsketches[0].ts,
+        "check": intake.metrics[CHECKS][0]["timestamp"],
+        "event": intake.metrics[EVENTS][0]["date_happened"],
+    }
