@@ -19,8 +19,9 @@ lint:
 test:
     cargo test
 
-# Every position and many seeds where the tests take a sample
+# Every position, many seeds and 200 kills where the tests take a sample, and 20 minutes without an intake
 soak:
+    tests/e2e/run "$(.ci/cross "$(uname -m)-unknown-linux-musl" build | tail -n 1)" soak
     SOAK=1 cargo test --test spool_files
     KILLS=200 cargo test --test kills -- --nocapture
 

@@ -353,6 +353,16 @@ impl Disk {
         Some((Ticket { segment: segment.number, offset: entry.offset }, entry))
     }
 
+    /// Whether a record became too old; if so it is given up, counted. The look through all of them comes only now and then.
+    pub fn give_up_if_old(&mut self, ticket: Ticket, entry: &Entry, now: Now, shifts: &[Shift]) -> bool {
+        let is_old = age(entry, now, shifts).is_some_and(|age| self.limits.ages.max_of(signal(entry)) < age);
+        if is_old {
+            self.ledger.drop_spooled(signal(entry), u64::from(entry.records), Reason::TooOld);
+            self.settle(vec![ticket]);
+        }
+        is_old
+    }
+
     /// Reads a record that was taken. One that cannot be read any more is lost, booked, and `None`.
     pub fn load(&mut self, ticket: Ticket) -> io::Result<Option<(Head, Vec<u8>)>> {
         let Some((index, at)) = self.find(ticket) else { return Ok(None) };

@@ -355,6 +355,9 @@ fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now, shi
         let code = line.kinds[line.turn % line.kinds.len()];
         line.turn = (line.turn + 1) % line.kinds.len();
         while let Some((ticket, entry)) = disk.take_newest(code) {
+            if disk.give_up_if_old(ticket, &entry, now, shifts) {
+                continue;
+            }
             if !line.queue.reserve(entry.bytes as usize) {
                 disk.give_back(ticket, u32::from(entry.attempts));
                 return;

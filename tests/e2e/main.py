@@ -16,8 +16,10 @@ from case_lambda import lambda_run
 from case_lambda_libraries import lambda_announced, lambda_node, lambda_python
 from case_ledger import ledger
 from case_memory import memory
+from case_outage import outage_20s, outage_26h
 from case_proxies import python_products
 from case_socket import python_socket
+from case_soak import soak
 from case_spool import spool_disk
 from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
@@ -26,11 +28,12 @@ from checks import Failed
 
 CASES = [python_tracer, node_tracer, *case_majors.CASES, python_socket, python_products, stdin_run, lambda_run,
          lambda_announced, lambda_python, lambda_node, ledger,
-         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, clock_1970, key_sources, key_faults, key_backend, key_secrecy,
+         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, clock_1970, outage_20s, outage_26h, key_sources, key_faults, key_backend, key_secrecy,
          ways_out]
 
-# Only when named, for a static program: what the C library of a machine holds beside is not ours to promise.
-OF_STATIC = [memory]
+# Only when named: `memory` for a static program, since what the C library of a machine holds beside is not ours to promise, and what
+# takes long.
+NAMED_ONLY = [memory, soak]
 
 
 def main(arguments):
@@ -42,7 +45,7 @@ def main(arguments):
               "and the extension does not stand in /opt/extensions")
     if arguments[:1] == ["--self-test"]:
         return report(self_test.TESTS, None)
-    known = {case.__name__: case for case in [*CASES, *OF_STATIC]}
+    known = {case.__name__: case for case in [*CASES, *NAMED_ONLY]}
     wrong = [name for name in arguments[1:] if name not in known]
     if not arguments or wrong or not os.access(arguments[0], os.X_OK):
         print(f"usage: run BINARY [{' | '.join(known)}]... (got {' '.join(arguments)})", file=sys.stderr)
