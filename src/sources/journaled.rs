@@ -9,10 +9,10 @@ use crate::sources::http::Head;
 use crate::sources::http::Headers;
 use crate::sources::http::Request;
 use crate::sources::http::Response;
-use crate::spool::journal::Copy;
 use crate::spool::journal::Door;
 use crate::spool::journal::Entered;
 use crate::spool::journal::Journal;
+use crate::spool::journal::Left;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Receiver;
 use crate::sys::inbox::RecvTimeoutError;
@@ -105,8 +105,8 @@ impl Handler for Journaled {
 /// come later.
 pub fn take_in(doors: &[Journaled], budget: &Budget, clock: Clock, stop: &Receiver<()>) {
     for door in doors {
-        while let Some((copy, receipt)) = door.journal.next_left(door.door) {
-            let is_taken = again(door, copy, &receipt, budget, clock);
+        while let Some((left, receipt)) = door.journal.next_left(door.door) {
+            let is_taken = again(door, left, &receipt, budget, clock);
             if !is_taken {
                 door.journal.leave(&receipt);
             }
@@ -119,8 +119,8 @@ pub fn take_in(doors: &[Journaled], budget: &Budget, clock: Clock, stop: &Receiv
 }
 
 /// Whether the request was taken in, or can never be.
-fn again(door: &Journaled, copy: Copy, receipt: &Arc<Receipt>, budget: &Budget, clock: Clock) -> bool {
-    let Copy { target, headers, body } = copy;
+fn again(door: &Journaled, left: Left, receipt: &Arc<Receipt>, budget: &Budget, clock: Clock) -> bool {
+    let Left { target, headers, body } = left;
     let Some(permit) = budget.reserve(body.len().min(budget.limit()), clock.instant_in(AGAIN)) else { return false };
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path.to_owned(), Some(query.to_owned())),

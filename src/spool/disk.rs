@@ -64,6 +64,9 @@ pub const ENTRY_BYTES: usize = size_of::<Entry>();
 /// A segment is at most this share of the limit, so that making room costs no more than that.
 const SEGMENTS_SHARE: u64 = 32;
 
+/// What stands around a body, as far as it matters whose limit was reached.
+const HEAD_BYTES: u64 = 1024;
+
 const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -102,6 +105,8 @@ impl From<io::Error> for KeepError {
 pub enum Evict {
     /// The oldest of the least valuable kind.
     Oldest,
+    /// The same, but only for the limits of its own: where others have filled the medium, memory comes first.
+    AtLimit,
     /// Nothing: who writes can wait.
     Nothing,
 }
@@ -273,15 +278,28 @@ impl Disk {
     fn make_room(&mut self, bytes: u64, lane: Lane, evict: Evict) -> Result<(), KeepError> {
         let needed = bytes + record::FILE_HEADER_BYTES as u64;
         loop {
-            let entries: usize = self.segments.iter().map(|segment| segment.entries.len()).sum();
             let used = self.bytes();
-            if used + needed <= self.bytes_allowed(used) && entries < self.limits.entries_max {
+            if used + needed <= self.bytes_allowed(used) && !self.has_too_many() {
                 return Ok(());
             }
-            let victim = (evict == Evict::Oldest).then(|| self.least_valuable((self.value)(lane).unwrap_or(0))).flatten();
+            let may_evict = match evict {
+                Evict::Oldest => true,
+                Evict::AtLimit => self.limits.bytes_max < used + needed || self.has_too_many(),
+                Evict::Nothing => false,
+            };
+            let victim = may_evict.then(|| self.least_valuable((self.value)(lane).unwrap_or(0))).flatten();
             let Some(victim) = victim else { return Err(KeepError::Full) };
             self.lose(victim, Reason::SpoolFull);
         }
+    }
+
+    fn has_too_many(&self) -> bool {
+        self.limits.entries_max <= self.segments.iter().map(|segment| segment.entries.len()).sum()
+    }
+
+    /// Whether it is by the limits of its own that a body of so many bytes has no room, and not for want of room on the medium.
+    pub fn is_at_its_limit(&self, bytes: usize) -> bool {
+        self.limits.bytes_max < self.bytes() + bytes as u64 + HEAD_BYTES || self.has_too_many()
     }
 
     /// What all files may take: the limit, or less on a file system that is nearly full.

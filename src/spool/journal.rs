@@ -57,9 +57,9 @@ pub fn door_name(code: u8) -> Option<&'static str> {
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 
-/// A request as it came.
+/// A request as it came, in a run that ended before all of it was dealt with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Copy {
+pub struct Left {
     /// Path, and query if there is one.
     pub target: String,
     /// The header lines that matter, none of them a secret.
@@ -188,8 +188,8 @@ impl Journal {
                 book.works();
                 Entered::Kept(self.desk.receipt(place(ticket)))
             }
-            // What fills the disk is the journal, and it becomes empty as the data leave.
-            Err(KeepError::Full) if 0 < disk.bytes() => Entered::Full,
+            // It becomes empty as the data leave; a disk that others have filled does not.
+            Err(KeepError::Full) if 0 < disk.bytes() && disk.is_at_its_limit(body.len()) => Entered::Full,
             Err(KeepError::Full) => {
                 book.fails(now, &"there is no room on its disk");
                 Entered::Nowhere
@@ -202,15 +202,15 @@ impl Journal {
     }
 
     /// The newest request of an earlier run that nobody works on. Whoever takes it in holds the receipt.
-    pub fn next_left(&self, door: Door) -> Option<(Copy, Arc<Receipt>)> {
+    pub fn next_left(&self, door: Door) -> Option<(Left, Arc<Receipt>)> {
         let mut book = self.lock();
         let disk = book.disk.as_mut()?;
         loop {
             let (taken, _) = disk.take_newest(door as u8)?;
             match disk.load(taken) {
                 Ok(Some((head, body))) => {
-                    let copy = Copy { target: head.address, headers: head.headers, body };
-                    return Some((copy, self.desk.receipt(place(taken))));
+                    let left = Left { target: head.address, headers: head.headers, body };
+                    return Some((left, self.desk.receipt(place(taken))));
                 }
                 Ok(None) => (), // lost, which was said
                 Err(err) => {

@@ -271,7 +271,11 @@ impl Keeping {
             let Some(body) = queue.next_to_spill() else { break };
             let Some(disk) = &mut self.disk else { break };
             // Whoever reads events from a file or a pipe can wait; then nothing has to go.
-            let evict = if queue.when_full == WhenFull::Wait && !all { Evict::Nothing } else { Evict::Oldest };
+            let evict = match queue.when_full {
+                WhenFull::Wait if !all => Evict::Nothing,
+                _ if all || queue.room.is_tight() => Evict::Oldest,
+                _ => Evict::AtLimit,
+            };
             let bytes = body.bytes.len();
             match keep(disk, &body, evict) {
                 Ok(()) => {

@@ -30,7 +30,7 @@ class MoodyIntake(FakeIntake):
     def handle(self, method, path, headers, body):
         if self.status:
             return Answer(self.status, headers=self.headers)
-        answer = super().handle(method, path, headers, body)
+        answer = Answer(404) if (method, path) == ("GET", "/") else super().handle(method, path, headers, body)
         answer.delay, answer.headers = self.delay, answer.headers | {"Date": formatdate(self.now(), usegmt=True)}
         return answer
 

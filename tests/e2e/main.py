@@ -24,11 +24,12 @@ from case_spool import spool_disk
 from case_stdin import stdin_run
 from case_tracers import node_tracer, python_tracer
 from case_ways import ways_out
+from case_week import bad_week
 from checks import Failed
 
 CASES = [python_tracer, node_tracer, *case_majors.CASES, python_socket, python_products, stdin_run, lambda_run,
          lambda_announced, lambda_python, lambda_node, ledger,
-         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, clock_1970, outage_20s, outage_26h, key_sources, key_faults, key_backend, key_secrecy,
+         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, clock_1970, outage_20s, outage_26h, bad_week, key_sources, key_faults, key_backend, key_secrecy,
          ways_out]
 
 # Only when named: `memory` for a static program, since what the C library of a machine holds beside is not ours to promise, and what
