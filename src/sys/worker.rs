@@ -67,20 +67,8 @@ impl<R: Send + 'static> Worker<R> {
         mut body: impl FnMut() -> R + Send + 'static,
     ) -> io::Result<Worker<R>> {
         let (report_tx, report) = channel(1);
-        let exits = exits.clone();
-        thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
-            let _exit = ExitNotice { name, exits };
-            for run in 1..=RUNS_MAX {
-                match catch_unwind(AssertUnwindSafe(&mut body)) {
-                    Ok(value) => {
-                        let _ = report_tx.send(value); // the owner may have stopped waiting; nobody is left to tell
-                        return;
-                    }
-                    Err(_) if run < RUNS_MAX => log::error!("worker {name} panicked and is started again"),
-                    Err(_) => log::error!("worker {name} panicked again and stays down"),
-                }
-            }
-        })?;
+        let body = move || drop(report_tx.send(body())); // the owner may have stopped waiting; nobody is left to tell
+        start(name, exits.clone(), Box::new(body))?;
         Ok(Worker { name, report })
     }
 
@@ -91,6 +79,21 @@ impl<R: Send + 'static> Worker<R> {
             RecvTimeoutError::Disconnected => Unfinished::Panicked(self.name),
         })
     }
+}
+
+/// One copy for all workers: what a thread needs is a kilobyte of program.
+fn start(name: &'static str, exits: Sender<&'static str>, mut body: Box<dyn FnMut() + Send>) -> io::Result<()> {
+    let run_all = move || {
+        let _exit = ExitNotice { name, exits };
+        for run in 1..=RUNS_MAX {
+            match catch_unwind(AssertUnwindSafe(&mut body)) {
+                Ok(()) => return,
+                Err(_) if run < RUNS_MAX => log::error!("worker {name} panicked and is started again"),
+                Err(_) => log::error!("worker {name} panicked again and stays down"),
+            }
+        }
+    };
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(run_all).map(drop)
 }
 
 /// A thread for something short, such as one question to someone who may not answer. Boxed, so that each does not add another copy of what
@@ -124,6 +127,10 @@ impl Crew {
 
     /// Runs `job` in a new thread. `false`, and the job dropped, when all places are taken or the system gives no thread.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) -> bool {
+        self.run_boxed(Box::new(job))
+    }
+
+    fn run_boxed(&self, job: Box<dyn FnOnce() + Send>) -> bool {
         let Some(place) = self.take_place() else { return false };
         let (name, panics) = (self.name, Arc::clone(&self.panics));
         let spawned = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
