@@ -5,9 +5,11 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use mote::spool::ages::Ages;
 use mote::spool::disk::{Disk, Evict, Fsync, Limits};
+use mote::spool::journal::{Clerk, Door, Entered};
 use mote::spool::record::Head;
 use mote::spool::segment::Lane;
 use mote::sys::clock::Clock;
+use mote::sys::inbox::channel;
 use mote::sys::ledger::{Ledger, Signal};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,22 @@ fn append_ten_with_fsync_always(bencher: Bencher) {
         .counter(BytesCount::new(10 * BODY_BYTES))
         .with_inputs(|| open(&folder("always"), Fsync::Always))
         .bench_local_values(|mut disk| fill(&mut disk, 10));
+}
+
+/// What a request waits for in the mode `journal`, besides all else: it is written, and given up when its receipt is handed in.
+#[divan::bench]
+fn enter_journal(bencher: Bencher) {
+    let limits =
+        Limits { bytes_max: 64 << 20, disk_ratio: 1.0, entries_max: 100_000, ages: Ages::none(), fsync: Fsync::Rotate };
+    let exits = channel(1).0;
+    let clerk = Clerk::start(folder("journal"), limits, Clock::new(), &exits).expect("a thread can be started");
+    let headers = || vec![("Content-Type".to_owned(), "application/msgpack".to_owned())];
+    bencher.counter(BytesCount::new(BODIES * BODY_BYTES)).bench_local(|| {
+        for _ in 0..BODIES {
+            let entered = clerk.journal().enter(Door::Traces, "/v0.4/traces".to_owned(), headers(), &[7; BODY_BYTES]);
+            assert!(matches!(entered, Entered::Kept(_)), "{entered:?}");
+        }
+    });
 }
 
 #[divan::bench]
