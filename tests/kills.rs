@@ -202,6 +202,27 @@ fn what_was_delivered_before_a_kill_is_not_taken_in_again() {
 }
 
 #[test]
+fn what_the_journal_holds_is_delivered_without_the_mode_too() {
+    let run = folder("kills-mode");
+    let intake = FakeServer::start(|_| Reply::status(202));
+    let (agent, ports) = start(&run, &dead_url(), "journal");
+    let line = r#"[{"time":"2026-01-02T03:04:05.678Z","type":"function","record":"line 1"}]"#;
+    assert!(is_acknowledged(ports.communication.unwrap(), "/lambda/logs", line));
+    assert!(is_acknowledged(ports.traces.unwrap(), "/v0.3/traces", r#"[[{"trace_id":2,"span_id":2}]]"#));
+    agent.send(Signal::KILL); // spans wait for seconds before a body is closed, so the journal has them
+    agent.finish();
+    let (mut agent, _) = start(&run, &intake.url(), "on_failure");
+    agent.wait_until(|ledger| 0 < ledger.of("traces", "accepted"));
+    let finished = agent.stop_and_finish();
+    finished.assert_clean();
+    assert!(finished.says("the journal has"), "{finished:#?}");
+    let mut arrived: Vec<u64> = intake.so_far().iter().flat_map(numbers).collect();
+    arrived.sort_unstable();
+    arrived.dedup();
+    assert_eq!((arrived, unsettled(&run)), (vec![1, 2], 0));
+}
+
+#[test]
 fn without_the_journal_what_had_reached_the_spool_arrives_and_the_next_start_says_so() {
     let mut random = random();
     let run = folder("kills-spool");

@@ -26,6 +26,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Journaling {
     clerk: Clerk,
+    /// New requests are entered; otherwise only what is left is taken in.
+    is_wanted: bool,
     /// Told by whoever opens a door; a mutex, since the doors are opened by one who only looks at this.
     doors: Mutex<Vec<Journaled>>,
 }
@@ -38,8 +40,8 @@ pub struct TakingIn {
 }
 
 impl Journaling {
-    /// Opens it in the spool's folder, if the settings say so and there is one. Inside Lambda the disk goes with the sandbox, and so would the
-    /// journal.
+    /// Opens it in the spool's folder, if the settings say so or an earlier run has left something in it. Inside Lambda the disk goes with the
+    /// sandbox, and so would the journal.
     pub fn start(
         config: &Config,
         place: Place,
@@ -48,23 +50,31 @@ impl Journaling {
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Option<Journaling>, StartError> {
-        if config.storage_mode == StorageMode::OnFailure {
-            return Ok(None);
-        }
+        let is_wanted = config.storage_mode == StorageMode::Journal;
         let (Place::Edge, Some(spool)) = (place, spool) else {
-            log::warn!("forwarder_storage_mode: there is no journal inside Lambda or without a spool");
+            if is_wanted {
+                log::warn!("forwarder_storage_mode: there is no journal inside Lambda or without a spool");
+            }
             return Ok(None);
         };
-        // Copies of requests may take as much as bodies, beside them.
-        let clerk = Clerk::start(spool.join(folder::JOURNAL), limits, clock, exits).map_err(StartError::System)?;
-        Ok(Some(Journaling { clerk, doors: Mutex::default() }))
+        let folder = spool.join(folder::JOURNAL);
+        if !is_wanted && !folder::has_segments(&folder) {
+            return Ok(None);
+        }
+        let clerk = Clerk::start(folder, limits, clock, exits).map_err(StartError::System)?;
+        Ok(Some(Journaling { clerk, is_wanted, doors: Mutex::default() }))
+    }
+
+    /// Whether what is acknowledged is kept.
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
     }
 
     /// The handler behind the journal.
     pub fn before(&self, door: Door, handler: Arc<dyn Handler>) -> Arc<dyn Handler> {
-        let journaled = Journaled { handler, journal: Arc::clone(self.clerk.journal()), door };
+        let journaled = Journaled { handler: Arc::clone(&handler), journal: Arc::clone(self.clerk.journal()), door };
         self.doors.lock().unwrap_or_else(PoisonError::into_inner).push(journaled.clone());
-        Arc::new(journaled)
+        if self.is_wanted { Arc::new(journaled) } else { handler }
     }
 
     /// Begins to take in what an earlier run has left. All doors have been told.

@@ -237,7 +237,7 @@ impl Servers<'_> {
         let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state)
             .with_proxies(proxies)
             .with_dogstatsd(self.config.use_dogstatsd.then(|| dogstatsd::outlet(self, pipelines)))
-            .telling_overload(self.journaling.is_some())
+            .telling_overload(self.journaling.is_some_and(Journaling::is_wanted))
             .with_spares(pipelines.leavings.payloads.clone(), pipelines.leavings.bodies.clone());
         let service = Service::new(
             self.journaled(Door::Traces, handler),
