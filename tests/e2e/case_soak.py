@@ -36,6 +36,7 @@ def soak(setup: Setup):
             load.stop()
             lost = " lost=0" not in agent.ledger_now().text  # the oldest had to go, if it took long enough
             ledger = agent.terminate(code=75 if lost else 0)
+    (folder / "looks").write_text("".join(f"{memory} {disk}\n" for memory, disk in looks))  # for whoever wants to see the curve
     memory, disk = zip(*looks)
     check(max(memory) <= MEMORY + SLACK, f"{max(memory) / MIB:.1f} MiB were resident")
     check(max(disk) <= DISK, f"{max(disk) / MIB:.1f} MiB were on disk")
