@@ -8,6 +8,7 @@ pub mod log_line;
 pub mod metric;
 pub mod metrics_item;
 pub mod rates;
+pub mod scrub;
 pub mod series;
 pub mod stats;
 pub mod tags;
