@@ -16,6 +16,10 @@ pub enum Command {
     Check(RunArgs),
     /// Ask a running agent for its contexts of metrics; as JSON or not.
     DogstatsdStats(RunArgs, bool),
+    /// Ask a running agent how it is; as JSON or not.
+    Status(RunArgs, bool),
+    /// Ask it whether something is wrong.
+    Health(RunArgs),
     /// List what waits in the spool.
     Spool(RunArgs, SpoolArgs),
     /// Print the version.
@@ -35,6 +39,10 @@ pub enum Topic {
     Check,
     /// `mote dogstatsd-stats`
     DogstatsdStats,
+    /// `mote status`
+    Status,
+    /// `mote health`
+    Health,
     /// `mote spool`
     Spool,
     /// `mote version`
@@ -102,8 +110,9 @@ impl fmt::Display for ArgsError {
 
 impl std::error::Error for ArgsError {}
 
-const COMMANDS: [&str; 5] = ["run", "check", "dogstatsd-stats", "spool", "version"];
+const COMMANDS: [&str; 7] = ["run", "check", "status", "health", "dogstatsd-stats", "spool", "version"];
 const ASK_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
+const HEALTH_FLAGS: [&str; 2] = ["--config", "--help"];
 const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
 const CHECK_FLAGS: [&str; 6] = ["--config", "--events", "--key", "--out", "--log-level", "--help"];
 const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
@@ -121,7 +130,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
             Arg::Value(word) => return Err(unknown("argument", &word.to_string_lossy(), &[])),
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(topic.unwrap_or(Topic::Program))),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
-            Arg::Long("json") if flags(topic).contains(&"--json") => json = true,
+            Arg::Long("json") | Arg::Short('j') if flags(topic).contains(&"--json") => json = true,
             Arg::Long("config") if flags(topic).contains(&"--config") => {
                 run.config = Some(parser.value().map_err(unfit)?.into())
             }
@@ -136,6 +145,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     Ok(match topic.unwrap_or(Topic::Run) {
         Topic::Check => Command::Check(run),
         Topic::DogstatsdStats => Command::DogstatsdStats(run, json),
+        Topic::Status => Command::Status(run, json),
+        Topic::Health => Command::Health(run),
         Topic::Spool => Command::Spool(run, SpoolArgs { folder, json }),
         Topic::Version => Command::Version,
         Topic::Run | Topic::Program => Command::Run(run),
@@ -143,13 +154,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
 }
 
 fn takes_flags(topic: Option<Topic>) -> bool {
-    !matches!(topic, Some(Topic::Version | Topic::DogstatsdStats | Topic::Spool))
+    matches!(topic, None | Some(Topic::Program | Topic::Run | Topic::Check))
 }
 
 fn flags(topic: Option<Topic>) -> &'static [&'static str] {
     match topic {
         Some(Topic::Version) => &FLAGS[FLAGS.len() - 1..],
-        Some(Topic::DogstatsdStats | Topic::Spool) => &ASK_FLAGS,
+        Some(Topic::DogstatsdStats | Topic::Spool | Topic::Status) => &ASK_FLAGS,
+        Some(Topic::Health) => &HEALTH_FLAGS,
         Some(Topic::Check) => &CHECK_FLAGS,
         _ => &FLAGS,
     }
@@ -160,6 +172,8 @@ fn command(word: &OsString) -> Result<Topic, ArgsError> {
         Some("run") => Ok(Topic::Run),
         Some("check") => Ok(Topic::Check),
         Some("dogstatsd-stats") => Ok(Topic::DogstatsdStats),
+        Some("status") => Ok(Topic::Status),
+        Some("health") => Ok(Topic::Health),
         Some("spool") => Ok(Topic::Spool),
         Some("version") => Ok(Topic::Version),
         _ => Err(unknown("command", &word.to_string_lossy(), &COMMANDS)),
@@ -219,6 +233,8 @@ pub fn help(topic: Topic) -> &'static str {
         Topic::Run => RUN_HELP,
         Topic::Check => CHECK_HELP,
         Topic::DogstatsdStats => DOGSTATSD_STATS_HELP,
+        Topic::Status => STATUS_HELP,
+        Topic::Health => HEALTH_HELP,
         Topic::Spool => SPOOL_HELP,
         Topic::Version => VERSION_HELP,
     }
@@ -232,6 +248,8 @@ usage: mote [COMMAND] [FLAGS]
 commands:
   run               run the agent (the default)
   check             print each setting in force, where it came from, and every warning
+  status            print how a running agent is: key, endpoints, ledger, spool, memory, last errors
+  health            say whether something is wrong with a running agent, for scripts
   dogstatsd-stats   print which metrics a running agent has seen, most frequent first
   spool             list what waits on disk to be sent
   version           print the version
@@ -274,6 +292,24 @@ usage: mote dogstatsd-stats [--config FILE] [--json]
 
 Asks the agent that runs with these settings, by its control socket, which metrics with which tags it has seen.
 Exit code 0, or 69 when no agent answers.
+";
+
+const STATUS_HELP: &str = "\
+usage: mote status [--config FILE] [-j|--json]
+
+Asks the agent that runs with these settings, by its control socket, how it is: version, host name, key, listeners,
+endpoints with their breakers and queues, ledger, spool, memory, its last warnings and errors. Of a key the last five
+characters are shown at most. Exit code 0, or 69 when no agent answers.
+";
+
+const HEALTH_HELP: &str = "\
+usage: mote health [--config FILE]
+
+Asks the agent that runs with these settings whether something is wrong, and prints a line for each thing that is: the
+key refused or not to be had, an endpoint without a delivery for five minutes of trying, a port that could not be opened,
+the spool's disk, a ledger that does not balance, a worker that panicked.
+
+Exit code 0 healthy, 1 something is wrong, 69 no agent answers.
 ";
 
 const SPOOL_HELP: &str = "\
@@ -341,7 +377,11 @@ mod tests {
     #[test]
     fn asking_a_running_agent_takes_where_it_is_and_how_to_print() {
         let args = RunArgs { config: Some("a.yaml".into()), ..RunArgs::default() };
-        check("dogstatsd-stats --json --config a.yaml", Ok(Command::DogstatsdStats(args, true)));
+        check("dogstatsd-stats --json --config a.yaml", Ok(Command::DogstatsdStats(args.clone(), true)));
+        check("status -j", Ok(Command::Status(RunArgs::default(), true)));
+        check("status", Ok(Command::Status(RunArgs::default(), false)));
+        check("health --config a.yaml", Ok(Command::Health(args)));
+        check("health --json", Err("unknown flag `--json`; did you mean --help?"));
         check("dogstatsd-stats --out -", Err("unknown flag `--out`; did you mean --json?"));
         check("run --json", Err("unknown flag `--json`; did you mean --out?"));
     }

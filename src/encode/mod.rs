@@ -15,5 +15,6 @@ pub mod rates;
 pub mod series;
 pub mod sketches;
 pub mod stats;
+pub mod status;
 mod trace_messages;
 pub mod traces;

@@ -11,6 +11,7 @@ pub mod rates;
 pub mod scrub;
 pub mod series;
 pub mod stats;
+pub mod status;
 pub mod tags;
 pub mod texts;
 pub mod trace;

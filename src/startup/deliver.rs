@@ -33,6 +33,9 @@ use crate::startup::memory::Memory;
 use crate::startup::plan;
 use crate::startup::plan::Place;
 use crate::startup::spooling;
+use crate::startup::status::Ends;
+use crate::startup::status::Kept;
+use crate::startup::status::Way;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Sender;
 use crate::sys::ledger::Ledger;
@@ -57,6 +60,7 @@ pub struct Deliver {
     proxied: Poster,
     keeper: Option<Keeper>,
     further: Vec<Further>,
+    kept: Vec<Kept>,
 }
 
 /// A further endpoint at work.
@@ -108,6 +112,7 @@ impl Deliver {
             proxied: poster("post-proxied", String::new())?,
             keeper: None,
             further: Vec::new(),
+            kept: Vec::new(),
         };
         for plan in plans {
             let key = KeyHandle::new(KeyState::Ready(plan.endpoint.api_key.clone()));
@@ -148,16 +153,46 @@ impl Deliver {
         exits: &Sender<&'static str>,
     ) -> Result<(), StartError> {
         let queues = KINDS.map(|row| (row.kind, self.queue(row.kind)));
+        let mut start = |folder: PathBuf, ended_uncleanly, queues: &[(Kind, Arc<Queue>)], ledger: &Arc<Ledger>| {
+            let (shown, bytes_max) = (folder.display().to_string(), limits.bytes_max);
+            let settings = keeper::Settings { folder, limits: limits.clone(), ended_uncleanly };
+            let keeper = Keeper::start(settings, queues, ledger, clock, exits).map_err(StartError::System)?;
+            let (bytes, bad_bytes) = (keeper.bytes(), keeper.bad_bytes());
+            let queue = queues.first().map(|(_, queue)| Arc::clone(queue));
+            self.kept.extend(queue.map(|queue| Kept { folder: shown, bytes, bytes_max, bad_bytes, queue }));
+            Ok(keeper)
+        };
+        self.keeper = Some(start(folder.clone(), ended_uncleanly, &queues, ledger)?);
         let kept = self.further.iter_mut().filter(|further| further.plan.endpoint.is_reliable);
         for Further { plan, poster, ledger, keeper } in kept {
             let queues: Vec<_> = plan.share.kinds.iter().map(|kind| (*kind, Arc::clone(poster.queue()))).collect();
-            let folder = folder.join(&plan.folder);
-            let settings = keeper::Settings { folder, limits: limits.clone(), ended_uncleanly: false };
-            *keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
+            *keeper = Some(start(folder.join(&plan.folder), false, &queues, ledger)?);
         }
-        let settings = keeper::Settings { folder, limits, ended_uncleanly };
-        self.keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
         Ok(())
+    }
+
+    /// Where it all leads, to look at.
+    pub fn ends(&self) -> Ends {
+        let way = |name: &str, poster: &Poster| Way {
+            name: name.to_owned(),
+            address: poster.address().to_owned(),
+            queue: Arc::clone(poster.queue()),
+            outlook: poster.outlook(),
+        };
+        let main = self.main().map(|(name, poster)| way(name, poster));
+        let further = self.further.iter().map(|further| way(further.plan.share.signal, &further.poster));
+        Ends { ways: main.into_iter().chain(further).collect(), kept: self.kept.clone(), books: self.books() }
+    }
+
+    /// The posters of the main endpoints, and what each takes.
+    fn main(&self) -> [(&'static str, &Poster); 5] {
+        [
+            ("traces", &self.traces),
+            ("stats", &self.stats),
+            ("logs", &self.logs),
+            ("metrics", &self.metrics),
+            ("proxied", &self.proxied),
+        ]
     }
 
     /// Bytes of the spool on disk; `None` when there is none.
@@ -179,7 +214,7 @@ impl Deliver {
 
     /// All queues, those of further endpoints last.
     pub fn queues(&self) -> Vec<Arc<Queue>> {
-        let main = [&self.traces, &self.stats, &self.logs, &self.metrics, &self.proxied];
+        let main = self.main().map(|(_, poster)| poster);
         let all = main.into_iter().chain(self.further.iter().map(|further| &further.poster));
         all.map(|poster| Arc::clone(poster.queue())).collect()
     }

@@ -29,6 +29,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -140,6 +141,17 @@ impl Dogstatsd {
     /// The UDP port's address.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.udp.as_ref().and_then(datagrams::Server::local_addr)
+    }
+
+    /// Those that are wanted, each with where it listens if it could be opened.
+    pub fn doors(&self, config: &Config) -> Vec<(&'static str, Option<String>)> {
+        let udp = config.dogstatsd_port.0.map(|_| ("dogstatsd", self.local_addr().map(|address| address.to_string())));
+        let socket = |name, path: &Option<PathBuf>, is_open: bool| {
+            path.as_ref().map(|path| (name, is_open.then(|| path.display().to_string())))
+        };
+        let unix = socket("dogstatsd socket", &config.dogstatsd_socket, self.unix.is_some());
+        let stream = socket("dogstatsd stream socket", &config.dogstatsd_stream_socket, self.stream.is_some());
+        udp.into_iter().chain(unix).chain(stream).filter(|_| config.use_dogstatsd).collect()
     }
 
     /// Tells the ledger, whenever it is called, what the system has lost before it was received.

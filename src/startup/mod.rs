@@ -27,8 +27,10 @@ mod receiver;
 mod reload;
 mod spooling;
 mod state;
+mod status;
 
 use crate::commands;
+use crate::commands::ask::Question;
 use crate::config;
 use crate::config::AwsEnv;
 use crate::config::Command;
@@ -71,6 +73,7 @@ use crate::startup::plan::Place;
 use crate::startup::receiver::TraceAgent;
 use crate::startup::reload::Reload;
 use crate::startup::state::State;
+use crate::startup::status::Sight;
 use crate::sys::clock::Clock;
 use crate::sys::gate::Gate;
 use crate::sys::inbox::Receiver;
@@ -106,10 +109,12 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
     let done = match config::parse_args(args).map_err(StartError::Args)? {
         Command::Run(args) => run(&args, env, &program),
         Command::Check(args) => check(&args, env),
-        Command::DogstatsdStats(args, json) => {
-            let config = config::load(&args, env, false).config;
-            commands::dogstatsd_stats::dogstatsd_stats(&control::socket_path(&config), json).and_then(|text| print(&text))
-        }
+        Command::DogstatsdStats(args, json) => ask(&args, env, control::STATS, json).and_then(|text| print(&text)),
+        Command::Status(args, json) => ask(&args, env, control::STATUS, json).and_then(|text| print(&text)),
+        Command::Health(args) => ask(&args, env, control::HEALTH, false).and_then(|problems| match problems.as_str() {
+            "" => print("healthy\n"),
+            problems => print(problems).map(|_| Exit::Unhealthy),
+        }),
         Command::Spool(args, spool) => {
             let place = place(&args, &AwsEnv::of(env));
             let config = config::load(&args, env, place == Place::Lambda).config;
@@ -185,8 +190,13 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let dogstatsd = Dogstatsd::start(&servers, &pipelines);
     let trace_agent = servers.trace_agent(&pipelines, proxies, dogstatsd.local_addr());
     let health = health::start(&servers, &deliver, &dogstatsd, &pipelines);
-    let control =
-        (place == Place::Edge && state.is_kept()).then(|| Control::start(&servers, &pipelines.metrics.inbox())).flatten();
+    let control = (place == Place::Edge && state.is_kept()).then(|| {
+        let doors = status::doors(config, communication.as_ref(), trace_agent.as_ref(), &dogstatsd);
+        let needed = args.out.is_none().then(|| key.clone());
+        let sight = Sight::new(&servers, &loaded, needed, deliver.ends(), doors, Box::new(dogstatsd.counts_missed(&ledger)));
+        Control::start(&servers, &pipelines.metrics.inbox(), sight)
+    });
+    let control = control.flatten();
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));
 
     // Step 6: the invocation loop.
@@ -336,6 +346,11 @@ fn without_key(lambda: Option<LambdaSide>) -> Result<Exit, StartError> {
         None => Ok(Exit::Config),
         Some(lambda) => lambda.idle().map(|()| Exit::Clean),
     }
+}
+
+/// What the agent that runs with these settings answers.
+fn ask(args: &RunArgs, env: &Env, path: &'static str, json: bool) -> Result<String, StartError> {
+    commands::ask::ask(&control::socket_path(&config::load(args, env, false).config), Question { path, json })
 }
 
 #[inline(never)]

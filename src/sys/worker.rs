@@ -20,6 +20,14 @@ const STACK_BYTES: usize = 1024 * 1024;
 /// How often a body is started in all.
 const RUNS_MAX: u32 = 2;
 
+/// Panics of workers so far. One for the process, since a panic is nobody's in particular.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many workers have panicked since the start; each was caught.
+pub fn panics() -> usize {
+    PANICS.load(SeqCst)
+}
+
 /// A running thread that will report one value.
 #[derive(Debug)]
 pub struct Worker<R> {
@@ -71,7 +79,9 @@ impl<R: Send + 'static> Worker<R> {
         thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
             let _exit = ExitNotice { name, exits };
             for run in 1..=RUNS_MAX {
-                match catch_unwind(AssertUnwindSafe(&mut body)) {
+                let done = catch_unwind(AssertUnwindSafe(&mut body));
+                PANICS.fetch_add(usize::from(done.is_err()), SeqCst);
+                match done {
                     Ok(value) => {
                         let _ = report_tx.send(value); // the owner may have stopped waiting; nobody is left to tell
                         return;
