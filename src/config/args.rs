@@ -20,6 +20,8 @@ pub enum Command {
     Status(RunArgs, bool),
     /// Ask it whether something is wrong.
     Health(RunArgs),
+    /// Write an archive for whoever is to help, to this file; `-` for standard output.
+    Flare(RunArgs, Option<PathBuf>),
     /// List what waits in the spool.
     Spool(RunArgs, SpoolArgs),
     /// Print the version.
@@ -43,6 +45,8 @@ pub enum Topic {
     Status,
     /// `mote health`
     Health,
+    /// `mote flare`
+    Flare,
     /// `mote spool`
     Spool,
     /// `mote version`
@@ -110,9 +114,10 @@ impl fmt::Display for ArgsError {
 
 impl std::error::Error for ArgsError {}
 
-const COMMANDS: [&str; 7] = ["run", "check", "status", "health", "dogstatsd-stats", "spool", "version"];
+const COMMANDS: [&str; 8] = ["run", "check", "status", "health", "flare", "dogstatsd-stats", "spool", "version"];
 const ASK_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
 const HEALTH_FLAGS: [&str; 2] = ["--config", "--help"];
+const FLARE_FLAGS: [&str; 3] = ["--config", "--out", "--help"];
 const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
 const CHECK_FLAGS: [&str; 6] = ["--config", "--events", "--key", "--out", "--log-level", "--help"];
 const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
@@ -122,7 +127,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     let mut parser = Parser::from_args(args);
     let mut topic = None;
     let mut run = RunArgs::default();
-    let (mut folder, mut json) = (None, false);
+    let (mut folder, mut json, mut archive) = (None, false, None);
     while let Some(arg) = parser.next().map_err(unfit)? {
         match arg {
             Arg::Value(word) if topic.is_none() => topic = Some(command(&word)?),
@@ -135,6 +140,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
                 run.config = Some(parser.value().map_err(unfit)?.into())
             }
             Arg::Long("events") if takes_flags(topic) => run.events = Some(events(parser.value().map_err(unfit)?)),
+            Arg::Long("out") if topic == Some(Topic::Flare) => archive = Some(parser.value().map_err(unfit)?.into()),
             Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
             Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
             Arg::Long("key") if topic == Some(Topic::Check) => run.key = true,
@@ -147,6 +153,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
         Topic::DogstatsdStats => Command::DogstatsdStats(run, json),
         Topic::Status => Command::Status(run, json),
         Topic::Health => Command::Health(run),
+        Topic::Flare => Command::Flare(run, archive),
         Topic::Spool => Command::Spool(run, SpoolArgs { folder, json }),
         Topic::Version => Command::Version,
         Topic::Run | Topic::Program => Command::Run(run),
@@ -162,6 +169,7 @@ fn flags(topic: Option<Topic>) -> &'static [&'static str] {
         Some(Topic::Version) => &FLAGS[FLAGS.len() - 1..],
         Some(Topic::DogstatsdStats | Topic::Spool | Topic::Status) => &ASK_FLAGS,
         Some(Topic::Health) => &HEALTH_FLAGS,
+        Some(Topic::Flare) => &FLARE_FLAGS,
         Some(Topic::Check) => &CHECK_FLAGS,
         _ => &FLAGS,
     }
@@ -174,6 +182,7 @@ fn command(word: &OsString) -> Result<Topic, ArgsError> {
         Some("dogstatsd-stats") => Ok(Topic::DogstatsdStats),
         Some("status") => Ok(Topic::Status),
         Some("health") => Ok(Topic::Health),
+        Some("flare") => Ok(Topic::Flare),
         Some("spool") => Ok(Topic::Spool),
         Some("version") => Ok(Topic::Version),
         _ => Err(unknown("command", &word.to_string_lossy(), &COMMANDS)),
@@ -235,6 +244,7 @@ pub fn help(topic: Topic) -> &'static str {
         Topic::DogstatsdStats => DOGSTATSD_STATS_HELP,
         Topic::Status => STATUS_HELP,
         Topic::Health => HEALTH_HELP,
+        Topic::Flare => FLARE_HELP,
         Topic::Spool => SPOOL_HELP,
         Topic::Version => VERSION_HELP,
     }
@@ -250,6 +260,7 @@ commands:
   check             print each setting in force, where it came from, and every warning
   status            print how a running agent is: key, endpoints, ledger, spool, memory, last errors
   health            say whether something is wrong with a running agent, for scripts
+  flare             write an archive without secrets for whoever is to help
   dogstatsd-stats   print which metrics a running agent has seen, most frequent first
   spool             list what waits on disk to be sent
   version           print the version
@@ -310,6 +321,14 @@ key refused or not to be had, an endpoint without a delivery for five minutes of
 the spool's disk, a ledger that does not balance, a worker that panicked.
 
 Exit code 0 healthy, 1 something is wrong, 69 no agent answers.
+";
+
+const FLARE_HELP: &str = "\
+usage: mote flare [--out -|FILE] [--config FILE]
+
+Writes an archive (.tar.gz) for whoever is to help: what status, health, check and spool say, the settings file, DD_*
+variables, and what the system says of itself. Secrets are taken out. Nothing is sent anywhere. Without --out the file
+is made in the present folder; one that exists is not replaced. Exit code 0, or 78 when it cannot be written.
 ";
 
 const SPOOL_HELP: &str = "\
@@ -381,6 +400,8 @@ mod tests {
         check("status -j", Ok(Command::Status(RunArgs::default(), true)));
         check("status", Ok(Command::Status(RunArgs::default(), false)));
         check("health --config a.yaml", Ok(Command::Health(args)));
+        check("flare", Ok(Command::Flare(RunArgs::default(), None)));
+        check("flare --out a.tar.gz", Ok(Command::Flare(RunArgs::default(), Some("a.tar.gz".into()))));
         check("health --json", Err("unknown flag `--json`; did you mean --help?"));
         check("dogstatsd-stats --out -", Err("unknown flag `--out`; did you mean --json?"));
         check("run --json", Err("unknown flag `--json`; did you mean --out?"));

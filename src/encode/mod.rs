@@ -2,6 +2,7 @@
 //! like and refuses to decide what is sent.
 
 pub mod apm_sketch;
+pub mod archive;
 pub mod checks;
 pub mod compress;
 pub mod contexts;

@@ -67,8 +67,8 @@ pub fn scrub(text: &str, values: &[&str]) -> String {
     values.into_iter().fold(out, |text, value| if text.contains(value) { text.replace(value, MASK) } else { text })
 }
 
-/// Shorter ones are words that stand everywhere.
-const VALUE_BYTES_MIN: usize = 4;
+/// Shorter ones are words that stand everywhere, such as `true`.
+const VALUE_BYTES_MIN: usize = 6;
 
 /// What a line is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +144,11 @@ fn scrub_words(line: &str, out: &mut String) -> Inside {
             rest = without_user(address, out);
             continue;
         }
+        if let Some(behind) = without_pair(behind) {
+            out.push_str(MASK);
+            rest = behind;
+            continue;
+        }
         if matches!(word, "Bearer" | "Basic" | "bearer" | "basic") && behind.starts_with(' ') {
             let token = behind.trim_start();
             rest = &token[token.find([' ', '"', '\'', ',']).unwrap_or(token.len())..];
@@ -161,6 +166,12 @@ fn scrub_words(line: &str, out: &mut String) -> Inside {
         rest = behind;
         if let Some((mark, value)) = separated(behind).filter(|_| is_secret_name(word)) {
             out.push_str(&behind[..behind.len() - value.len()]);
+            if let Some(behind) = value.strip_prefix(MASK) {
+                // Hidden before, perhaps in the middle of a line that goes on.
+                out.push_str(MASK);
+                rest = behind;
+                continue;
+            }
             let is_yaml = mark == ':';
             let start = line.len() - word.len() - behind.len();
             // Only a name at the beginning of a line has a value that goes on over several.
@@ -227,6 +238,12 @@ fn without_user<'a>(address: &'a str, out: &mut String) -> &'a str {
         }
         None => address,
     }
+}
+
+/// What is behind `:password` where an `@` follows, as in an address without its scheme.
+fn without_pair(behind: &str) -> Option<&str> {
+    let end = behind.find([' ', '"', '\'', '<', '>', '|', ',', '{', '[']).unwrap_or(behind.len());
+    behind[..end].rfind('@').filter(|at| behind.starts_with(':') && 1 < *at).map(|at| &behind[at..])
 }
 
 fn is_of_word(c: char) -> bool {
@@ -309,7 +326,9 @@ mod tests {
     fn addresses_lose_their_users() {
         check("proxy http://user:pa@ss/w:rd@host:3128/x refused", "proxy http://***@host:3128/x refused");
         check("\"https://token@host\": 1", "\"https://***@host\": 1");
+        check("https: user:p%40ss@host:3128", "https: ***@host:3128");
         check("https://host:443/a", "https://host:443/a");
+        check("mail me@host: now", "mail me@host: now");
     }
 
     #[test]
@@ -339,6 +358,12 @@ mod tests {
         );
         check("additional_endpoints: {\"https://a\": [k1]}", "additional_endpoints: ***");
         check("DD_APM_ADDITIONAL_ENDPOINTS={\"https://a\":[\"k1\"]}", "DD_APM_ADDITIONAL_ENDPOINTS=***\"https://a\":[\"k1\"]}");
+    }
+
+    #[test]
+    fn what_was_hidden_before_costs_the_rest_of_its_line_nothing() {
+        check("{\"error\":\"token: ***\",\"b\":1}", "{\"error\":\"token: ***\",\"b\":1}");
+        check("api_key = *** (DD_API_KEY)", "api_key = *** (DD_API_KEY)");
     }
 
     #[test]

@@ -34,6 +34,8 @@ use std::time::Instant;
 pub const STATUS: &str = "/status";
 /// What is wrong with it.
 pub const HEALTH: &str = "/health";
+/// The answer if nothing is.
+pub const HEALTHY: &str = "healthy";
 /// Which metrics it has seen.
 pub const STATS: &str = "/dogstatsd-stats";
 
@@ -80,7 +82,10 @@ fn start(servers: &Servers<'_>, metrics: &Inbox<MetricsItem>, sight: Sight, path
     let sight = Arc::new(sight);
     let healthy = Arc::clone(&sight);
     let status: Answer = Box::new(move |query| status(query, &sight));
-    let health: Answer = Box::new(move |_| Response::new(200, TEXT, lines(&health::problems(&healthy.look()))));
+    let health: Answer = Box::new(move |_| match health::problems(&healthy.look()) {
+        problems if problems.is_empty() => Response::text(200, HEALTHY),
+        problems => Response::text(200, &problems.join("\n")),
+    });
     let handler = ControlHandler::new(vec![(STATUS, status), (HEALTH, health), (STATS, stats)]);
     let limits = http::Limits { connections_max: CONNECTIONS_MAX, body_bytes_max: 0, ..http::Limits::default() };
     let service = Service::new(Arc::new(handler), servers.budget.clone(), limits);
@@ -95,10 +100,6 @@ fn status(query: &str, sight: &Sight) -> Response {
         JSON => Response::new(200, "application/json", encode::status::status(&sight.look())),
         _ => Response::new(200, TEXT, status::text(&sight.look())),
     }
-}
-
-fn lines(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn stats(query: &str, metrics: &Inbox<MetricsItem>, clock: Clock) -> Response {

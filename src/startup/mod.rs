@@ -12,6 +12,7 @@ mod control;
 mod deliver;
 mod description;
 mod dogstatsd;
+mod flare;
 mod function;
 mod further;
 mod hands;
@@ -111,10 +112,14 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
         Command::Check(args) => check(&args, env),
         Command::DogstatsdStats(args, json) => ask(&args, env, control::STATS, json).and_then(|text| print(&text)),
         Command::Status(args, json) => ask(&args, env, control::STATUS, json).and_then(|text| print(&text)),
-        Command::Health(args) => ask(&args, env, control::HEALTH, false).and_then(|problems| match problems.as_str() {
-            "" => print("healthy\n"),
-            problems => print(problems).map(|_| Exit::Unhealthy),
+        Command::Health(args) => ask(&args, env, control::HEALTH, false).and_then(|answer| {
+            let is_healthy = answer.trim_end() == control::HEALTHY;
+            print(&answer).map(|exit| if is_healthy { exit } else { Exit::Unhealthy })
         }),
+        Command::Flare(args, archive) => {
+            hide_memory();
+            flare::flare(&args, archive, env)
+        }
         Command::Spool(args, spool) => {
             let place = place(&args, &AwsEnv::of(env));
             let config = config::load(&args, env, place == Place::Lambda).config;

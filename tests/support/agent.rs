@@ -62,6 +62,20 @@ pub fn settings() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// Runs `program`, under the emulator where this machine cannot.
+pub fn command(program: &Path) -> Command {
+    let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    match words.next() {
+        Some(first) => {
+            let mut command = Command::new(first);
+            command.args(words).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
+}
+
 impl Agent {
     /// Starts the program with `args` and nothing in its environment but `env`.
     pub fn start(args: &[&str], env: &[(&str, String)]) -> Agent {
@@ -71,16 +85,7 @@ impl Agent {
 
     /// The same under another file name.
     pub fn start_as(program: &Path, args: &[&str], env: &[(&str, String)]) -> Agent {
-        let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
-        let mut words = runner.split_whitespace();
-        let mut command = match words.next() {
-            Some(first) => {
-                let mut command = Command::new(first);
-                command.args(words).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
+        let mut command = command(program);
         command.args(args).env_clear().envs(env.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");
