@@ -7,6 +7,7 @@ pub mod checks;
 pub mod compress;
 pub mod contexts;
 pub mod info;
+pub mod json;
 pub mod lambda_api;
 pub mod logs;
 pub mod metric_body;
