@@ -119,10 +119,10 @@ fn an_archive_has_everything_but_secrets() {
     assert_holds_no_secret(&files);
     for (name, words) in [
         ("about.txt", "mote "),
-        ("status.txt", "key: in use, ends in bcdef"),
+        ("status.txt", "key: state=in_use ends_in=bcdef"),
         ("status.json", "\"ends_in\":\"bcdef\""),
         ("health.txt", "healthy\n"),
-        ("check.txt", "route: traces "),
+        ("check.txt", " = gateway (DD_SERVICE)"),
         ("environment.txt", "DD_SERVICE = gateway\n"),
         ("environment.txt", "DD_PROXY_HTTP = http://***@127.0.0.1:9\n"),
         ("environment.txt", "DD_OF_ANOTHER_PART = ***\n"),

@@ -104,7 +104,7 @@ fn an_agent_that_is_well_says_so_and_shows_five_characters_of_its_key() {
     assert_eq!((&status["ledgers"][0]["balanced"], &status["spools"]), (&json!(true), &json!([])));
     let asked = stage.ask(&["status"]);
     assert_eq!(asked.code, Some(0), "{asked:#?}");
-    for words in ["key: in use, ends in bcdef", "  logs accepted=1 restored=0 sent=1 memory=0", "host: test-host (DD_HOSTNAME)"]
+    for words in ["key: state=in_use ends_in=bcdef", "signal=logs accepted=1 restored=0 sent=1 memory=0", "hostname: test-host"]
     {
         assert!(asked.says(words), "{asked:#?}");
     }
@@ -199,7 +199,7 @@ fn local_output_needs_no_key_and_is_an_endpoint() {
     let mut agent = Agent::start(&["--out", "-"], &env);
     agent.ready();
     let asked = Agent::start(&["status"], &socket).finish();
-    assert!(asked.says("key: none is needed") && asked.says("traces local output: closed"), "{asked:#?}");
+    assert!(asked.says("key: state=not_needed") && asked.says("name=traces address=local output breaker=closed"), "{asked:#?}");
     agent.stop_and_finish().assert_clean();
 }
 

@@ -3,4 +3,3 @@
 pub mod ask;
 pub mod check;
 pub mod spool;
-pub mod status;

@@ -308,27 +308,23 @@ Exit code 0, or 69 when no agent answers.
 const STATUS_HELP: &str = "\
 usage: mote status [--config FILE] [-j|--json]
 
-Asks the agent that runs with these settings, by its control socket, how it is: version, host name, key, listeners,
-endpoints with their breakers and queues, ledger, spool, memory, its last warnings and errors. Of a key the last five
-characters are shown at most. Exit code 0, or 69 when no agent answers.
+Asks the agent that runs with these settings, by its control socket, how it is: key, endpoints, ledger, spool, memory,
+listeners, last warnings and errors. Times are in seconds, sizes in bytes. Exit code 0, or 69 when no agent answers.
 ";
 
 const HEALTH_HELP: &str = "\
 usage: mote health [--config FILE]
 
-Asks the agent that runs with these settings whether something is wrong, and prints a line for each thing that is: the
-key refused or not to be had, an endpoint without a delivery for five minutes of trying, a port that could not be opened,
-the spool's disk, a ledger that does not balance, a worker that panicked.
-
+Asks the agent that runs with these settings whether something is wrong, and prints a line for each thing that is.
 Exit code 0 healthy, 1 something is wrong, 69 no agent answers.
 ";
 
 const FLARE_HELP: &str = "\
 usage: mote flare [--out -|FILE] [--config FILE]
 
-Writes an archive (.tar.gz) for whoever is to help: what status, health, check and spool say, the settings file, DD_*
-variables, and what the system says of itself. Secrets are taken out. Nothing is sent anywhere. Without --out the file
-is made in the present folder; one that exists is not replaced. Exit code 0, or 78 when it cannot be written.
+Writes what status, health, check and spool say, the settings file, DD_* variables and what the system says of itself into
+an archive (.tar.gz), by default in the present folder, without secrets. Nothing is sent, and no file is replaced.
+Exit code 0, or 78 when it cannot be written.
 ";
 
 const SPOOL_HELP: &str = "\

@@ -62,9 +62,14 @@ pub fn scrub(text: &str, values: &[&str]) -> String {
         out.push_str(end);
     }
     // The longest first, as one may be part of another.
-    let mut values: Vec<&str> = values.iter().copied().filter(|value| VALUE_BYTES_MIN <= value.len()).collect();
-    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-    values.into_iter().fold(out, |text, value| if text.contains(value) { text.replace(value, MASK) } else { text })
+    let mut values: Vec<&str> = values.to_vec();
+    while let Some(at) = (0..values.len()).max_by_key(|at| values[*at].len()) {
+        let value = values.swap_remove(at);
+        if VALUE_BYTES_MIN <= value.len() && out.contains(value) {
+            out = out.replace(value, MASK);
+        }
+    }
+    out
 }
 
 /// Shorter ones are words that stand everywhere, such as `true`.
@@ -247,7 +252,7 @@ fn without_pair(behind: &str) -> Option<&str> {
 }
 
 fn is_of_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '-')
+    c.is_ascii_alphanumeric() || !c.is_ascii() || matches!(c, '_' | '-')
 }
 
 /// A mask in place of a word that looks like a key or a token.

@@ -1,10 +1,10 @@
-//! How a running agent is, as it is told to people and their scripts.
+//! How a running agent is, as it is told to people and their scripts. It borrows what does not change while the agent runs.
 
 use std::time::Duration;
 
 /// All of it at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Status {
+pub struct Status<'a> {
     /// Of the program.
     pub version: &'static str,
     /// Of the process.
@@ -12,21 +12,21 @@ pub struct Status {
     /// What the clocks say.
     pub time: Time,
     /// Name of the machine; may be empty.
-    pub hostname: String,
+    pub hostname: &'a str,
     /// Who gave it.
-    pub hostname_from: String,
+    pub hostname_from: &'a str,
     /// The API key.
     pub key: Key,
     /// Where data go, the main endpoints first.
-    pub endpoints: Vec<Endpoint>,
+    pub endpoints: Vec<Endpoint<'a>>,
     /// The books of the main endpoints, then those of each further one.
-    pub books: Vec<Books>,
+    pub books: Vec<Books<'a>>,
     /// What is kept on disk, if there is a spool: for the main endpoints, then for each further one.
-    pub spools: Vec<Spool>,
+    pub spools: Vec<Spool<'a>>,
     /// What is used of it.
     pub memory: Memory,
     /// Where data come in.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<Listener<'a>>,
     /// Panics so far; each was caught, and its worker started again.
     pub panics: usize,
     /// The latest warnings and errors, oldest first.
@@ -34,10 +34,10 @@ pub struct Status {
 }
 
 /// What the clocks say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Time {
-    /// Since 1970, as far as the machine knows.
-    pub unix: Duration,
+    /// Date and time, as far as the machine knows.
+    pub utc: String,
     /// Since the agent started.
     pub uptime: Duration,
 }
@@ -60,11 +60,11 @@ pub enum Key {
 
 /// Where data go.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Endpoint {
+pub struct Endpoint<'a> {
     /// What it takes.
-    pub name: String,
+    pub name: &'static str,
     /// Scheme and host; empty where each body has its own.
-    pub address: String,
+    pub address: &'a str,
     /// Whether it is tried.
     pub breaker: Breaker,
     /// For how long nothing could be delivered that was tried.
@@ -95,9 +95,9 @@ pub enum Breaker {
 
 /// The books of one or more endpoints.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Books {
+pub struct Books<'a> {
     /// Of which further endpoint; empty for the main ones.
-    pub of: String,
+    pub of: &'a str,
     /// Signals of which there was anything.
     pub rows: Vec<Row>,
     /// What came in equals what left, waits or was dropped.
@@ -129,9 +129,9 @@ pub struct Row {
 
 /// What is kept on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spool {
+pub struct Spool<'a> {
     /// Where.
-    pub folder: String,
+    pub folder: &'a str,
     /// Bytes of all its files.
     pub bytes: u64,
     /// How many they may be.
@@ -157,11 +157,11 @@ pub struct Memory {
 
 /// Where data come in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listener {
+pub struct Listener<'a> {
     /// Who listens.
     pub name: &'static str,
     /// Where; `None` if it could not be had.
-    pub address: Option<String>,
+    pub address: Option<&'a str>,
     /// What was refused, by reason; only those that happened.
     pub refused: Vec<(&'static str, u64)>,
 }
@@ -169,8 +169,8 @@ pub struct Listener {
 /// A line of the agent's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// Since 1970.
-    pub unix: Duration,
+    /// Date and time.
+    pub utc: String,
     /// `WARN` or `ERROR`.
     pub level: &'static str,
     /// What it says, without secrets.

@@ -15,7 +15,7 @@ const FAILING_MAX: Duration = Duration::from_secs(300);
 const KEY_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// A line for each thing that is wrong; none when all is well. Data that were lost are no illness: they are past, and in the ledger.
-pub fn problems(status: &Status) -> Vec<String> {
+pub fn problems(status: &Status<'_>) -> Vec<String> {
     let mut found = Vec::new();
     match &status.key {
         Key::Refused(_) => found.push("the API key is refused".to_owned()),
@@ -50,20 +50,14 @@ mod tests {
     use crate::model::status::Time;
 
     #[track_caller]
-    fn check(status: Status, expected: &[&str]) {
+    fn check(status: Status<'_>, expected: &[&str]) {
         assert_eq!(problems(&status), expected);
     }
 
-    fn failing(seconds: u64) -> Status {
+    fn failing(seconds: u64) -> Status<'static> {
         let failing_for = Some(Duration::from_secs(seconds));
         let last_error = Some((Duration::ZERO, "no answer".to_owned()));
-        let endpoint = Endpoint {
-            name: "logs".to_owned(),
-            address: "http://i".to_owned(),
-            failing_for,
-            last_error,
-            ..Endpoint::default()
-        };
+        let endpoint = Endpoint { name: "logs", address: "http://i", failing_for, last_error, ..Endpoint::default() };
         Status { endpoints: vec![endpoint], ..Status::default() }
     }
 
@@ -71,7 +65,7 @@ mod tests {
     fn an_agent_without_troubles_has_no_problems() {
         check(Status::default(), &[]);
         let books = Books { balanced: true, lost: 7, ..Books::default() };
-        let listener = Listener { address: Some("127.0.0.1:1".to_owned()), refused: vec![("timeout", 3)], name: "traces" };
+        let listener = Listener { address: Some("127.0.0.1:1"), refused: vec![("timeout", 3)], name: "traces" };
         check(
             Status { key: Key::InUse(String::new()), books: vec![books], listeners: vec![listener], ..Status::default() },
             &[],
@@ -89,9 +83,9 @@ mod tests {
         check(failing(301), &["logs http://i: nothing was delivered for 301 s: no answer"]);
         let listener = Listener { name: "traces", ..Listener::default() };
         check(Status { listeners: vec![listener], ..Status::default() }, &["traces: its port or socket could not be opened"]);
-        let spool = Spool { folder: "/s".to_owned(), in_trouble: true, ..Spool::default() };
+        let spool = Spool { folder: "/s", in_trouble: true, ..Spool::default() };
         check(Status { spools: vec![spool], ..Status::default() }, &["spool: the disk of /s does not work or is full"]);
-        let books = ["", "logs http://f"].map(|of| Books { of: of.to_owned(), ..Books::default() });
+        let books = ["", "logs http://f"].map(|of| Books { of, ..Books::default() });
         let expected = ["the ledger does not balance", "the ledger of logs http://f does not balance"];
         check(Status { books: books.to_vec(), ..Status::default() }, &expected);
         check(Status { panics: 1, ..Status::default() }, &["a worker has panicked, 1 times in all; it was started again"]);

@@ -1,10 +1,9 @@
 //! The control socket: what a running agent tells the commands of people on the same machine.
 
 use crate::commands::ask::JSON;
-use crate::commands::status;
 use crate::config::Config;
-use crate::encode;
 use crate::encode::contexts;
+use crate::encode::status;
 use crate::model::metrics_item::ContextSeen;
 use crate::model::metrics_item::MetricsItem;
 use crate::process::health;
@@ -81,7 +80,7 @@ fn start(servers: &Servers<'_>, metrics: &Inbox<MetricsItem>, sight: Sight, path
     let stats: Answer = Box::new(move |query| stats(query, &metrics, clock));
     let sight = Arc::new(sight);
     let healthy = Arc::clone(&sight);
-    let status: Answer = Box::new(move |query| status(query, &sight));
+    let status: Answer = Box::new(move |query| tell(query, &sight));
     let health: Answer = Box::new(move |_| match health::problems(&healthy.look()) {
         problems if problems.is_empty() => Response::text(200, HEALTHY),
         problems => Response::text(200, &problems.join("\n")),
@@ -95,10 +94,10 @@ fn start(servers: &Servers<'_>, metrics: &Inbox<MetricsItem>, sight: Sight, path
 /// What people read.
 const TEXT: &str = "text/plain; charset=utf-8";
 
-fn status(query: &str, sight: &Sight) -> Response {
+fn tell(query: &str, sight: &Sight) -> Response {
     match query {
-        JSON => Response::new(200, "application/json", encode::status::status(&sight.look())),
-        _ => Response::new(200, TEXT, status::text(&sight.look())),
+        JSON => Response::new(200, "application/json", status::as_json(&sight.look())),
+        _ => Response::new(200, TEXT, status::as_text(&sight.look())),
     }
 }
 

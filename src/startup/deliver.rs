@@ -60,7 +60,8 @@ pub struct Deliver {
     proxied: Poster,
     keeper: Option<Keeper>,
     further: Vec<Further>,
-    kept: Vec<Kept>,
+    /// Folder and limit of the spool.
+    spool: Option<(PathBuf, u64)>,
 }
 
 /// A further endpoint at work.
@@ -112,7 +113,7 @@ impl Deliver {
             proxied: poster("post-proxied", String::new())?,
             keeper: None,
             further: Vec::new(),
-            kept: Vec::new(),
+            spool: None,
         };
         for plan in plans {
             let key = KeyHandle::new(KeyState::Ready(plan.endpoint.api_key.clone()));
@@ -153,35 +154,43 @@ impl Deliver {
         exits: &Sender<&'static str>,
     ) -> Result<(), StartError> {
         let queues = KINDS.map(|row| (row.kind, self.queue(row.kind)));
-        let mut start = |folder: PathBuf, ended_uncleanly, queues: &[(Kind, Arc<Queue>)], ledger: &Arc<Ledger>| {
-            let (shown, bytes_max) = (folder.display().to_string(), limits.bytes_max);
-            let settings = keeper::Settings { folder, limits: limits.clone(), ended_uncleanly };
-            let keeper = Keeper::start(settings, queues, ledger, clock, exits).map_err(StartError::System)?;
-            let (bytes, bad_bytes) = (keeper.bytes(), keeper.bad_bytes());
-            let queue = queues.first().map(|(_, queue)| Arc::clone(queue));
-            self.kept.extend(queue.map(|queue| Kept { folder: shown, bytes, bytes_max, bad_bytes, queue }));
-            Ok(keeper)
-        };
-        self.keeper = Some(start(folder.clone(), ended_uncleanly, &queues, ledger)?);
+        self.spool = Some((folder.clone(), limits.bytes_max));
         let kept = self.further.iter_mut().filter(|further| further.plan.endpoint.is_reliable);
         for Further { plan, poster, ledger, keeper } in kept {
             let queues: Vec<_> = plan.share.kinds.iter().map(|kind| (*kind, Arc::clone(poster.queue()))).collect();
-            *keeper = Some(start(folder.join(&plan.folder), false, &queues, ledger)?);
+            let folder = folder.join(&plan.folder);
+            let settings = keeper::Settings { folder, limits: limits.clone(), ended_uncleanly: false };
+            *keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
         }
+        let settings = keeper::Settings { folder, limits, ended_uncleanly };
+        self.keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
         Ok(())
     }
 
     /// Where it all leads, to look at.
+    #[inline(never)]
     pub fn ends(&self) -> Ends {
-        let way = |name: &str, poster: &Poster| Way {
-            name: name.to_owned(),
-            address: poster.address().to_owned(),
-            queue: Arc::clone(poster.queue()),
-            outlook: poster.outlook(),
-        };
-        let main = self.main().map(|(name, poster)| way(name, poster));
-        let further = self.further.iter().map(|further| way(further.plan.share.signal, &further.poster));
-        Ends { ways: main.into_iter().chain(further).collect(), kept: self.kept.clone(), books: self.books() }
+        let mut ends = Ends { ways: Vec::new(), kept: Vec::new(), books: self.books() };
+        let further = self.further.iter().map(|further| (further.plan.share.signal, &further.poster));
+        for (name, poster) in self.main().into_iter().chain(further) {
+            let (address, queue) = (poster.address().to_owned(), Arc::clone(poster.queue()));
+            ends.ways.push(Way { name, address, queue, outlook: poster.outlook() });
+        }
+        let further = self.further.iter().map(|further| (&further.keeper, Some(&further.plan.folder), &further.poster));
+        for (keeper, folder, poster) in std::iter::once((&self.keeper, None, &self.traces)).chain(further) {
+            if let (Some(keeper), Some((spool, bytes_max))) = (keeper, &self.spool) {
+                let folder = folder.map_or_else(|| spool.clone(), |folder| spool.join(folder)).display().to_string();
+                let queue = Arc::clone(poster.queue());
+                ends.kept.push(Kept {
+                    folder,
+                    bytes: keeper.bytes(),
+                    bytes_max: *bytes_max,
+                    bad_bytes: keeper.bad_bytes(),
+                    queue,
+                });
+            }
+        }
+        ends
     }
 
     /// The posters of the main endpoints, and what each takes.

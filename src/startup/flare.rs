@@ -6,7 +6,6 @@
 use crate::commands;
 use crate::commands::ask::Question;
 use crate::config;
-use crate::config::AwsEnv;
 use crate::config::Config;
 use crate::config::Env;
 use crate::config::Loaded;
@@ -21,6 +20,7 @@ use crate::model::scrub::is_secret_name;
 use crate::model::scrub::scrub;
 use crate::startup::control;
 use crate::startup::outside;
+use crate::startup::plan;
 use crate::startup::plan::Place;
 use crate::startup::print;
 use crate::startup::spooling;
@@ -28,43 +28,40 @@ use crate::sys::clock::Clock;
 use crate::sys::clock::Utc;
 use crate::sys::files;
 use crate::sys::files::Presence;
-use crate::sys::host;
-use std::fs::File;
 use std::io;
-use std::io::Read;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// What the system says of itself, and how much of each is taken: a processor's part of `cpuinfo` is repeated for each.
-const SYSTEM: [(&str, u64); 10] = [
-    ("proc/version", 4 << 10),
-    ("proc/device-tree/model", 1 << 10),
-    ("proc/cpuinfo", 4 << 10),
-    ("proc/meminfo", 16 << 10),
-    ("proc/mounts", 64 << 10),
-    ("proc/loadavg", 1 << 10),
-    ("proc/uptime", 1 << 10),
-    ("proc/net/dev", 64 << 10),
-    ("etc/os-release", 4 << 10),
-    ("etc/openwrt_release", 4 << 10),
+/// What the system says of itself.
+const SYSTEM: [&str; 10] = [
+    "proc/version",
+    "proc/device-tree/model",
+    "proc/cpuinfo",
+    "proc/meminfo",
+    "proc/mounts",
+    "proc/loadavg",
+    "proc/uptime",
+    "proc/net/dev",
+    "etc/os-release",
+    "etc/openwrt_release",
 ];
 
-/// Of anything else.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Of anything; what is longer is named and left out.
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// Variables beside `DD_*` that settings know.
 const VARIABLES: [&str; 7] =
     ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"];
 
 /// Writes the archive; says where it is.
+#[inline(never)]
 pub fn flare(args: &RunArgs, archive: Option<PathBuf>, env: &Env) -> Result<Exit, StartError> {
-    let (clock, loaded) = (Clock::new(), config::load(args, env, false));
-    let now = clock.now().unix;
-    let name = name(now, loaded.config.hostname.clone());
+    let (now, loaded) = (Clock::new().now().unix, config::load(args, env, false));
+    let name = name(now, plan::hostname(&loaded.config, Place::Edge));
     let path = archive.unwrap_or_else(|| PathBuf::from(format!("{name}.tar.gz")));
-    let bytes = pack(&name, &texts(args, &loaded, env, clock), &secrets(&loaded.config, env), now);
+    let bytes = pack(&name, &texts(args, &loaded, env), &secrets(&loaded.config, env), now);
     let cannot = |err| StartError::Out(path.display().to_string(), err);
     if path.as_os_str() == "-" {
         return io::stdout().lock().write_all(&bytes).map(|()| Exit::Clean).map_err(StartError::Print);
@@ -74,8 +71,7 @@ pub fn flare(args: &RunArgs, archive: Option<PathBuf>, env: &Env) -> Result<Exit
 }
 
 /// Of the archive and the folder in it.
-fn name(unix: Duration, configured: Option<String>) -> String {
-    let host = configured.or_else(|| Some(host::name(Path::new("/"))?.0)).unwrap_or_default();
+fn name(unix: Duration, host: String) -> String {
     let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     let host: String = host.chars().filter(fits).take(32).collect();
     let Utc { year, month, day, hour, minute, second } = Utc::of(unix);
@@ -91,46 +87,36 @@ fn pack(name: &str, texts: &[(String, String)], secrets: &[&str], now: Duration)
 }
 
 /// Everything, with its secrets.
-fn texts(args: &RunArgs, loaded: &Loaded, env: &Env, clock: Clock) -> Vec<(String, String)> {
+fn texts(args: &RunArgs, loaded: &Loaded, env: &Env) -> Vec<(String, String)> {
     let config = &loaded.config;
-    let or_why = |text: Result<String, StartError>| text.unwrap_or_else(|err| format!("{}\n", chain(&err)));
-    let ask = |path, json| or_why(commands::ask::ask(&control::socket_path(config), Question { path, json }));
-    let mut texts = vec![
-        ("about.txt", about(clock.now().unix)),
-        ("status.txt", ask(control::STATUS, false)),
-        ("status.json", ask(control::STATUS, true)),
-        ("health.txt", ask(control::HEALTH, false)),
-        ("check.txt", check(loaded, env, clock)),
-        ("environment.txt", environment(env)),
-        ("spool.txt", cut(or_why(spooling::listing(args, SpoolArgs::default(), config)))),
-    ];
+    let mut texts = Vec::new();
+    let mut add = |name: &str, text: Result<String, StartError>| {
+        texts.push((name.to_owned(), text.unwrap_or_else(|err| format!("{}\n", chain(&err)))));
+    };
+    add("about.txt", Ok(ABOUT.to_owned()));
+    let questions = [("status.txt", control::STATUS, false), ("status.json", control::STATUS, true)];
+    for (name, path, json) in questions.into_iter().chain([("health.txt", control::HEALTH, false)]) {
+        add(name, commands::ask::ask(&control::socket_path(config), Question { path, json }));
+    }
+    add("check.txt", Ok(commands::check::check(loaded, &outside::not_asked(loaded, env), &[])));
+    add("environment.txt", Ok(environment(env)));
+    add("spool.txt", spooling::listing(args, SpoolArgs::default(), config));
     // As in the settings, a pipe is read once, and not here.
     let file = loaded.file.as_deref().filter(|path| files::is_regular(path));
-    texts.extend(file.map(|path| ("datadog.yaml", head(path, FILE_BYTES_MAX))));
-    let system = SYSTEM.iter().map(|(path, bytes_max)| (*path, head(&Path::new("/").join(path), *bytes_max)));
-    let named = |(name, text): (&str, String)| (name.to_owned(), text);
-    let system = system.map(|(path, text)| (format!("system/{path}"), text));
-    texts.into_iter().map(named).chain(system).collect()
+    let files = file.map(|path| ("datadog.yaml".to_owned(), path.to_owned()));
+    let system = SYSTEM.iter().map(|path| (format!("system/{path}"), Path::new("/").join(path)));
+    for (name, path) in files.into_iter().chain(system) {
+        let read = files::read_small(&path, FILE_BYTES_MAX);
+        add(&name, Ok(read.map_or_else(|err| format!("{err}\n"), |bytes| String::from_utf8_lossy(&bytes).into_owned())));
+    }
+    texts
 }
 
-fn about(unix: Duration) -> String {
-    format!(
-        "mote {} for {}, {}\nSecrets were taken out. The variables are those of this command, which may be others than the agent has.\n",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::ARCH,
-        Utc::of(unix)
-    )
-}
-
-/// As `mote check` prints it.
-fn check(loaded: &Loaded, env: &Env, clock: Clock) -> String {
-    let (ways, complaints) = outside::ways(&loaded.config);
-    let resolver = outside::resolver(&loaded.config, &AwsEnv::of(env), Place::Edge, &ways, clock);
-    let mut lines = outside::not_asked(loaded, env);
-    lines.extend(complaints.iter().map(|complaint| format!("error: {complaint}")));
-    lines.extend(outside::routes(&loaded.config, &resolver, &ways));
-    commands::check::check(loaded, &lines, &[])
-}
+const ABOUT: &str = concat!(
+    "mote ",
+    env!("CARGO_PKG_VERSION"),
+    "\nSecrets were taken out. The variables are those of this command, which may be others than the agent has.\n"
+);
 
 /// Names of all variables that may be settings; values only of those that are, and are no secrets.
 fn environment(env: &Env) -> String {
@@ -158,21 +144,6 @@ fn secrets<'a>(config: &'a Config, env: &'a Env) -> Vec<&'a str> {
     found
 }
 
-/// The beginning of a file, or why there is none.
-fn head(path: &Path, bytes_max: u64) -> String {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|file| file.take(bytes_max).read_to_end(&mut bytes)) {
-        Ok(_) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(err) => format!("{err}\n"),
-    }
-}
-
-fn cut(mut text: String) -> String {
-    let end = text.floor_char_boundary(FILE_BYTES_MAX as usize);
-    text.truncate(end);
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_name_tells_host_and_time_and_leads_nowhere() {
-        let name = name(Duration::from_secs(1_767_323_045), Some("../gw 1/x".to_owned()));
+        let name = name(Duration::from_secs(1_767_323_045), "../gw 1/x".to_owned());
         assert_eq!(name, "mote-flare-..gw1x-20260102-030405");
     }
 }

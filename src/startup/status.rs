@@ -29,6 +29,7 @@ use crate::startup::parts::Servers;
 use crate::startup::plan;
 use crate::startup::receiver::TraceAgent;
 use crate::sys::clock::Clock;
+use crate::sys::clock::Utc;
 use crate::sys::host;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::RowSnapshot;
@@ -46,7 +47,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Way {
     /// What it takes.
-    pub name: String,
+    pub name: &'static str,
     /// Scheme and host.
     pub address: String,
     /// What waits for it.
@@ -56,7 +57,7 @@ pub struct Way {
 }
 
 /// A folder of the spool at work.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Kept {
     /// Where.
     pub folder: String,
@@ -109,6 +110,7 @@ pub struct Ends {
 
 impl Sight {
     /// What is to be looked at. `key` is `None` where nothing is sent.
+    #[inline(never)]
     pub fn new(
         servers: &Servers<'_>,
         loaded: &Loaded,
@@ -133,17 +135,16 @@ impl Sight {
     }
 
     /// One look.
-    pub fn look(&self) -> Status {
+    pub fn look(&self) -> Status<'_> {
         let now = self.clock.now();
         (self.count_missed)();
         let further = self.further.iter().map(|(name, ledger)| books(name, ledger));
-        let [hostname, hostname_from] = [&self.hostname.0, &self.hostname.1].map(String::clone);
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
-            time: Time { unix: now.unix, uptime: now.uptime },
-            hostname,
-            hostname_from,
+            time: Time { utc: Utc::of(now.unix).to_string(), uptime: now.uptime },
+            hostname: &self.hostname.0,
+            hostname_from: &self.hostname.1,
             key: self.key.as_ref().map_or(Key::NotNeeded, |handle| key(&handle.state())),
             endpoints: self.ways.iter().map(|way| endpoint(way, now.uptime)).collect(),
             books: std::iter::once(books("", &self.ledger)).chain(further).collect(),
@@ -162,6 +163,7 @@ impl Sight {
 }
 
 /// The ports and sockets that are wanted. What is refused at the socket for traces is counted with what is at the port.
+#[inline(never)]
 pub fn doors(
     config: &Config,
     communication: Option<&tiny::Server>,
@@ -200,11 +202,11 @@ fn key(state: &KeyState) -> Key {
     }
 }
 
-fn endpoint(way: &Way, now: Duration) -> Endpoint {
+fn endpoint(way: &Way, now: Duration) -> Endpoint<'_> {
     let (seen, level) = (way.outlook.seen(), way.queue.level());
     Endpoint {
-        name: way.name.clone(),
-        address: scrub(&way.address, &[]),
+        name: way.name,
+        address: &way.address,
         breaker: match seen.state {
             BreakerState::Closed => Breaker::Closed,
             BreakerState::Open { until, .. } => Breaker::Open(until.saturating_sub(now)),
@@ -219,7 +221,7 @@ fn endpoint(way: &Way, now: Duration) -> Endpoint {
     }
 }
 
-fn books(of: &str, ledger: &Ledger) -> Books {
+fn books<'a>(of: &'a str, ledger: &Ledger) -> Books<'a> {
     let snapshot = ledger.snapshot();
     let row = |row: &RowSnapshot| Row {
         signal: row.signal.name(),
@@ -232,16 +234,16 @@ fn books(of: &str, ledger: &Ledger) -> Books {
         dropped: row.dropped.iter().filter(|(_, count)| 0 < *count).map(|(reason, count)| (reason.name(), *count)).collect(),
     };
     Books {
-        of: scrub(of, &[]),
+        of,
         rows: snapshot.rows.iter().filter(|row| row.is_used()).map(row).collect(),
         balanced: snapshot.is_balanced(),
         lost: snapshot.lost(),
     }
 }
 
-fn spool(kept: &Kept) -> Spool {
+fn spool(kept: &Kept) -> Spool<'_> {
     Spool {
-        folder: kept.folder.clone(),
+        folder: &kept.folder,
         bytes: kept.bytes.load(Relaxed),
         bytes_max: kept.bytes_max,
         bad_bytes: kept.bad_bytes.load(Relaxed),
@@ -249,12 +251,12 @@ fn spool(kept: &Kept) -> Spool {
     }
 }
 
-fn listener(door: &Door) -> Listener {
+fn listener(door: &Door) -> Listener<'_> {
     let counts = door.service.iter().flat_map(|service| service.refusals().all());
     let refused = counts.filter(|(_, count)| 0 < *count).map(|(refusal, count)| (refusal.name(), count)).collect();
-    Listener { name: door.name, address: door.address.clone(), refused }
+    Listener { name: door.name, address: door.address.as_deref(), refused }
 }
 
 fn line(line: Remembered) -> Line {
-    Line { unix: line.unix, level: line.level.as_str(), text: scrub(&line.text, &[]) }
+    Line { utc: Utc::of(line.unix).to_string(), level: line.level.as_str(), text: scrub(&line.text, &[]) }
 }
