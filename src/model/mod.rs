@@ -3,6 +3,7 @@
 
 pub mod api_key;
 pub mod flush_strategy;
+pub mod host;
 pub mod invocation;
 pub mod log_line;
 pub mod metric;

@@ -73,11 +73,19 @@ pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -
     };
     let settings = metrics::Settings {
         rules,
+        host_tags: host_tags(config),
         body_bytes_max: memory.body,
         compression_level: config.compression_level,
         origin: Some(origin),
     };
     (settings, refused)
+}
+
+/// Tags of points of the machine, which is no service and has no version.
+fn host_tags(config: &Config) -> Vec<String> {
+    let env = config.env.iter().map(|env| format!("env:{env}"));
+    let tags = [&config.tags, &config.extra_tags].into_iter().flat_map(|tags| tags.pairs());
+    env.chain(tags.map(|(key, value)| format!("{key}:{value}"))).collect()
 }
 
 fn with_dot(namespace: &str) -> String {

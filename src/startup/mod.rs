@@ -17,6 +17,7 @@ mod function;
 mod further;
 mod hands;
 mod health;
+mod host;
 mod lambda;
 mod log_plan;
 mod memory;
@@ -51,6 +52,7 @@ use crate::model::rates::RatesHandle;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
 use crate::sources::health::Health;
+use crate::sources::host::HostMetrics;
 use crate::sources::http::tiny;
 use crate::sources::trace_proxy::Direct;
 use crate::sources::trace_proxy::Proxies;
@@ -195,6 +197,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let dogstatsd = Dogstatsd::start(&servers, &pipelines);
     let trace_agent = servers.trace_agent(&pipelines, proxies, dogstatsd.local_addr());
     let health = health::start(&servers, &deliver, &dogstatsd, &pipelines);
+    let host_metrics = host::start(args, &servers, &pipelines);
     let control = (place == Place::Edge && state.is_kept()).then(|| {
         let doors = status::doors(config, communication.as_ref(), trace_agent.as_ref(), &dogstatsd);
         let needed = args.out.is_none().then(|| key.clone());
@@ -242,6 +245,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         relay,
         dogstatsd,
         health,
+        host_metrics,
         control,
         gate,
         events,
@@ -263,6 +267,7 @@ struct Running {
     relay: Client,
     dogstatsd: Dogstatsd,
     health: Option<Health>,
+    host_metrics: Option<HostMetrics>,
     control: Option<Control>,
     gate: Gate,
     events: Receiver<MainEvent>,
@@ -277,7 +282,7 @@ struct Running {
 #[inline(never)]
 fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>, clock: Clock) {
     let Running { communication, trace_agent, relay, dogstatsd, health, control, gate, events, .. } = running;
-    let Running { mut main_loop, pipelines, deliver, state, .. } = running;
+    let Running { host_metrics, mut main_loop, pipelines, deliver, state, .. } = running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
@@ -296,6 +301,9 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>,
     }
     if let Some(health) = health {
         health.stop(a_quarter);
+    }
+    if let Some(host_metrics) = host_metrics {
+        host_metrics.stop(a_quarter);
     }
     let count_missed = dogstatsd.counts_missed(ledger);
     dogstatsd.stop(a_quarter);

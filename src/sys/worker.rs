@@ -103,7 +103,7 @@ impl<R: Send + 'static> Worker<R> {
     }
 }
 
-/// A thread for something short, such as one question to someone who may not answer. Boxed, so that each does not add another copy of what
+/// A thread for something short, such as one question to someone who may not answer, or rare. Boxed, so that each does not add another copy of what
 /// a thread needs to the program; what it finds it leaves where it was told.
 pub fn start_short(name: &'static str, exits: &Sender<&'static str>, body: Box<dyn FnMut() + Send>) -> io::Result<Worker<()>> {
     Worker::spawn(name, exits, body)

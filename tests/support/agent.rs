@@ -56,6 +56,7 @@ pub fn settings() -> Vec<(&'static str, String)> {
         ("DD_APM_RECEIVER_SOCKET", "off".into()), // whatever folders the machine has
         ("DD_DOGSTATSD_PORT", "__random__".into()),
         ("DD_HOSTNAME", "test-host".into()),
+        ("DD_HOST_METRICS", "false".into()),  // tests count what they send
         ("DD_SHUTDOWN_TIMEOUT", "60".into()), // a guard: the other side answers
         ("DD_RUN_PATH", format!("{}/run", env!("CARGO_TARGET_TMPDIR"))),
         ("DD_FORWARDER_STORAGE_MAX_SIZE_IN_BYTES", "0".into()), // that path is shared; those who test the spool have their own
