@@ -152,6 +152,23 @@ fn a_refused_key_is_a_problem() {
 }
 
 #[test]
+fn a_spool_that_cannot_be_written_is_a_problem() {
+    let extra = [
+        ("DD_FORWARDER_STORAGE_PATH", "/dev/null/spool"),
+        ("DD_FORWARDER_STORAGE_MAX_SIZE_IN_BYTES", "1MiB"),
+        ("DD_SHUTDOWN_TIMEOUT", "0.2"),
+    ];
+    let stage = Stage::start("spool", &dead_url(), &extra);
+    assert_eq!(stage.ask(&["health"]).code, Some(0), "nobody has tried it yet");
+    stage.send_line();
+    stage.json_when(|status| status["spools"][0]["in_trouble"] == true);
+    let asked = stage.ask(&["health"]);
+    let expected = "spool: the disk of /dev/null/spool does not work or is full\n";
+    assert_eq!((asked.code, asked.stdout.as_str()), (Some(1), expected), "{asked:#?}");
+    assert_eq!(stage.agent.stop_and_finish().code, Some(75));
+}
+
+#[test]
 fn a_port_that_was_taken_is_a_problem() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
