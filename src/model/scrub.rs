@@ -212,11 +212,12 @@ fn separated(behind: &str) -> Option<(char, &str)> {
     }
 }
 
-/// How far a value goes: to its quote, its bracket, the end of a YAML line, or the next blank or `&` behind an equals sign.
+/// How far a value goes: to its quote, the end of a YAML line or of one with a bracket, or the next blank or `&` behind an equals sign.
 fn value_len(value: &str, is_yaml: bool) -> usize {
     let closing = match value.as_bytes().first() {
         Some(b'"') => Some('"'),
         Some(b'\'') => Some('\''),
+        Some(b'{' | b'[') => return value.len(),
         _ if is_yaml => return value.len(),
         _ => None,
     };
@@ -362,7 +363,7 @@ mod tests {
             "logs_config:\n  additional_endpoints:\n  - api_key: ***\n    Host: h\n  batch_wait: 5",
         );
         check("additional_endpoints: {\"https://a\": [k1]}", "additional_endpoints: ***");
-        check("DD_APM_ADDITIONAL_ENDPOINTS={\"https://a\":[\"k1\"]}", "DD_APM_ADDITIONAL_ENDPOINTS=***\"https://a\":[\"k1\"]}");
+        check("DD_APM_ADDITIONAL_ENDPOINTS={\"https://a\":[\"k1\"]}", "DD_APM_ADDITIONAL_ENDPOINTS=***");
     }
 
     #[test]

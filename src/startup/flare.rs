@@ -131,14 +131,17 @@ fn environment(env: &Env) -> String {
 /// What is known of secrets.
 fn secrets<'a>(config: &'a Config, env: &'a Env) -> Vec<&'a str> {
     let mut found: Vec<&str> = Vec::new();
-    let keys = [&config.api_key, &config.app_key, &config.evp_app_key];
-    found.extend(keys.into_iter().flatten().map(Secret::expose));
-    found.extend(config.kms_api_key.as_ref().map(|text| text.0.expose()));
-    let further = [&config.additional_endpoints.0, &config.apm_additional_endpoints.0, &config.logs_additional_endpoints.0];
-    found.extend(further.into_iter().flatten().map(|endpoint| endpoint.api_key.expose()));
-    for proxy in [&config.proxy_http, &config.proxy_https].into_iter().flatten() {
-        let credentials = proxy.credentials.as_ref().map(Secret::expose).unwrap_or_default();
-        found.extend([credentials, credentials.split_once(':').map_or("", |(_, password)| password)]);
+    let kms_key = config.kms_api_key.as_ref().map(|text| &text.0);
+    let proxies = [&config.proxy_http, &config.proxy_https].map(|proxy| proxy.as_ref()?.credentials.as_ref());
+    for secret in
+        [config.api_key.as_ref(), config.app_key.as_ref(), config.evp_app_key.as_ref(), kms_key].into_iter().chain(proxies)
+    {
+        let text = secret.map(Secret::expose).unwrap_or_default();
+        // Of a proxy the password alone, too.
+        found.extend([text, text.split_once(':').map_or("", |(_, password)| password)]);
+    }
+    for endpoints in [&config.additional_endpoints.0, &config.apm_additional_endpoints.0, &config.logs_additional_endpoints.0] {
+        found.extend(endpoints.iter().map(|endpoint| endpoint.api_key.expose()));
     }
     found.extend(env.iter().filter(|(name, _)| is_secret_name(name)).map(|(_, value)| value.as_str()));
     found
