@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::config::MapperProfiles;
 use crate::config::Mapping;
+use crate::model::tags::Tags;
 use crate::pipeline::metrics;
 use crate::pipeline::metrics::Origin;
 use crate::process::metrics as rules;
@@ -54,7 +55,7 @@ pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -
     let rules = rules::Settings {
         hostname: hostname.to_owned(),
         host_tag: place == Place::Edge,
-        global_tags: tags.pairs().iter().map(|(key, value)| format!("{key}:{value}")).collect(),
+        global_tags: listed(&tags),
         namespace: config.statsd_metric_namespace.as_deref().map(with_dot).unwrap_or_default(),
         namespace_blocklist: config.statsd_metric_namespace_blacklist.0.clone(),
         blocklist: config.statsd_metric_blocklist.0.clone(),
@@ -73,7 +74,7 @@ pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -
     };
     let settings = metrics::Settings {
         rules,
-        host_tags: host_tags(config),
+        host_tags: listed(&host_tags(config)),
         body_bytes_max: memory.body,
         compression_level: config.compression_level,
         origin: Some(origin),
@@ -82,10 +83,18 @@ pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -
 }
 
 /// Tags of points of the machine, which is no service and has no version.
-fn host_tags(config: &Config) -> Vec<String> {
-    let env = config.env.iter().map(|env| format!("env:{env}"));
-    let tags = [&config.tags, &config.extra_tags].into_iter().flat_map(|tags| tags.pairs());
-    env.chain(tags.map(|(key, value)| format!("{key}:{value}"))).collect()
+fn host_tags(config: &Config) -> Tags {
+    let mut tags = Tags::default();
+    if let Some(env) = &config.env {
+        tags.push("env", env);
+    }
+    tags.extend(&config.tags);
+    tags.extend(&config.extra_tags);
+    tags
+}
+
+fn listed(tags: &Tags) -> Vec<String> {
+    tags.pairs().iter().map(|(key, value)| format!("{key}:{value}")).collect()
 }
 
 fn with_dot(namespace: &str) -> String {

@@ -75,22 +75,10 @@ impl<R: Send + 'static> Worker<R> {
         mut body: impl FnMut() -> R + Send + 'static,
     ) -> io::Result<Worker<R>> {
         let (report_tx, report) = channel(1);
-        let exits = exits.clone();
-        thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
-            let _exit = ExitNotice { name, exits };
-            for run in 1..=RUNS_MAX {
-                let done = catch_unwind(AssertUnwindSafe(&mut body));
-                PANICS.fetch_add(usize::from(done.is_err()), SeqCst);
-                match done {
-                    Ok(value) => {
-                        let _ = report_tx.send(value); // the owner may have stopped waiting; nobody is left to tell
-                        return;
-                    }
-                    Err(_) if run < RUNS_MAX => log::error!("worker {name} panicked and is started again"),
-                    Err(_) => log::error!("worker {name} panicked again and stays down"),
-                }
-            }
-        })?;
+        let job = move || {
+            let _ = report_tx.send(body()); // the owner may have stopped waiting; nobody is left to tell
+        };
+        start_thread(name, exits.clone(), Box::new(job))?;
         Ok(Worker { name, report })
     }
 
@@ -103,8 +91,27 @@ impl<R: Send + 'static> Worker<R> {
     }
 }
 
-/// A thread for something short, such as one question to someone who may not answer, or rare. Boxed, so that each does not add another copy of what
-/// a thread needs to the program; what it finds it leaves where it was told.
+/// Runs `job`, and once more if it panics. Apart from what is generic, so that what a thread needs is in the program once and not for each
+/// body: 2 kB a piece. The report's sender goes with the job, so that whoever waits learns of its end.
+fn start_thread(name: &'static str, exits: Sender<&'static str>, mut job: Box<dyn FnMut() + Send>) -> io::Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    let run = move || {
+        let _exit = ExitNotice { name, exits };
+        for run in 1..=RUNS_MAX {
+            if catch_unwind(AssertUnwindSafe(&mut job)).is_ok() {
+                return;
+            }
+            PANICS.fetch_add(1, SeqCst);
+            match run {
+                RUNS_MAX => log::error!("worker {name} panicked again and stays down"),
+                _ => log::error!("worker {name} panicked and is started again"),
+            }
+        }
+    };
+    thread.spawn(run).map(drop)
+}
+
+/// A thread for something short, such as one question to someone who may not answer, or rare; what it finds it leaves where it was told.
 pub fn start_short(name: &'static str, exits: &Sender<&'static str>, body: Box<dyn FnMut() + Send>) -> io::Result<Worker<()>> {
     Worker::spawn(name, exits, body)
 }
