@@ -123,6 +123,7 @@ fn an_archive_has_everything_but_secrets() {
         ("status.json", "\"ends_in\":\"bcdef\""),
         ("health.txt", "healthy\n"),
         ("check.txt", " = gateway (DD_SERVICE)"),
+        ("check.txt", "route: traces "),
         ("environment.txt", "DD_SERVICE = gateway\n"),
         ("environment.txt", "DD_PROXY_HTTP = http://***@127.0.0.1:9\n"),
         ("environment.txt", "DD_OF_ANOTHER_PART = ***\n"),

@@ -6,6 +6,7 @@
 use crate::commands;
 use crate::commands::ask::Question;
 use crate::config;
+use crate::config::AwsEnv;
 use crate::config::Config;
 use crate::config::Env;
 use crate::config::Loaded;
@@ -98,7 +99,7 @@ fn texts(args: &RunArgs, loaded: &Loaded, env: &Env) -> Vec<(String, String)> {
     for (name, path, json) in questions.into_iter().chain([("health.txt", control::HEALTH, false)]) {
         add(name, commands::ask::ask(&control::socket_path(config), Question { path, json }));
     }
-    add("check.txt", Ok(commands::check::check(loaded, &outside::not_asked(loaded, env), &[])));
+    add("check.txt", Ok(check(loaded, env)));
     add("environment.txt", Ok(environment(env)));
     add("spool.txt", spooling::listing(args, SpoolArgs::default(), config));
     // As in the settings, a pipe is read once, and not here.
@@ -117,6 +118,16 @@ const ABOUT: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "\nSecrets were taken out. The variables are those of this command, which may be others than the agent has.\n"
 );
+
+/// As `mote check` prints it.
+fn check(loaded: &Loaded, env: &Env) -> String {
+    let (ways, complaints) = outside::ways(&loaded.config);
+    let resolver = outside::resolver(&loaded.config, &AwsEnv::of(env), Place::Edge, &ways, Clock::new());
+    let mut lines = outside::not_asked(loaded, env);
+    lines.extend(complaints);
+    lines.extend(outside::routes(&loaded.config, &resolver, &ways));
+    commands::check::check(loaded, &lines, &[])
+}
 
 /// Names of all variables that may be settings; values only of those that are, and are no secrets.
 fn environment(env: &Env) -> String {
