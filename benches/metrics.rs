@@ -131,7 +131,8 @@ fn stage() -> (MetricsStage, Arc<Ledger>, Budget) {
     let clock = Clock::new();
     let queue = || Queue::new(Room::new(64 << 20, Ages::none()), WhenFull::DropOldest, clock);
     let queues = Queues { series: queue(), sketches: queue(), events: queue(), checks: queue() };
-    let settings = Settings { rules: rules(), body_bytes_max: 5 << 20, compression_level: 1, origin: None };
+    let settings =
+        Settings { rules: rules(), host_tags: Vec::new(), body_bytes_max: 5 << 20, compression_level: 1, origin: None };
     let ledger = Ledger::new();
     (MetricsStage::new(settings, queues, Arc::clone(&ledger)), ledger, Budget::new(64 << 20))
 }

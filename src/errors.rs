@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 pub enum Exit {
     /// Stopped as asked, everything sent.
     Clean,
+    /// A running agent says that something is wrong with it.
+    Unhealthy,
     /// Bad command line.
     Usage,
     /// A port or the registration was not to be had.
@@ -30,6 +32,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Exit::Clean => 0,
+            Exit::Unhealthy => 1,
             Exit::Usage => 64,
             Exit::Unavailable => 69,
             Exit::Fault => 70,

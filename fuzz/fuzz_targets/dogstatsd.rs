@@ -34,7 +34,8 @@ fuzz_target!(|data: &[u8]| {
     let queues = Queues { series: queue(), sketches: queue(), events: queue(), checks: queue() };
     let (ledger, budget) = (Ledger::new(), Budget::new(1 << 20));
     let origin = (choice & 1 == 1).then_some(Origin { product: 10, category: 10, service: 0 });
-    let settings = Settings { rules: rules(choice), body_bytes_max: BODY_BYTES_MAX, compression_level: 1, origin };
+    let settings =
+        Settings { rules: rules(choice), host_tags: Vec::new(), body_bytes_max: BODY_BYTES_MAX, compression_level: 1, origin };
     let mut stage = MetricsStage::new(settings, queues.clone(), Arc::clone(&ledger));
     let (mut seconds, mut expected) = (0, Tally::default());
     for datagram in data.split(|byte| *byte == 0) {

@@ -1,5 +1,5 @@
 //! Subcommands other than `run`: one file each, thin.
 
+pub mod ask;
 pub mod check;
-pub mod dogstatsd_stats;
 pub mod spool;

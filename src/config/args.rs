@@ -16,6 +16,12 @@ pub enum Command {
     Check(RunArgs),
     /// Ask a running agent for its contexts of metrics; as JSON or not.
     DogstatsdStats(RunArgs, bool),
+    /// Ask a running agent how it is; as JSON or not.
+    Status(RunArgs, bool),
+    /// Ask it whether something is wrong.
+    Health(RunArgs),
+    /// Write an archive for whoever is to help, to this file; `-` for standard output.
+    Flare(RunArgs, Option<PathBuf>),
     /// List what waits in the spool.
     Spool(RunArgs, SpoolArgs),
     /// Print the version.
@@ -35,6 +41,12 @@ pub enum Topic {
     Check,
     /// `mote dogstatsd-stats`
     DogstatsdStats,
+    /// `mote status`
+    Status,
+    /// `mote health`
+    Health,
+    /// `mote flare`
+    Flare,
     /// `mote spool`
     Spool,
     /// `mote version`
@@ -102,8 +114,10 @@ impl fmt::Display for ArgsError {
 
 impl std::error::Error for ArgsError {}
 
-const COMMANDS: [&str; 5] = ["run", "check", "dogstatsd-stats", "spool", "version"];
+const COMMANDS: [&str; 8] = ["run", "check", "status", "health", "flare", "dogstatsd-stats", "spool", "version"];
 const ASK_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
+const HEALTH_FLAGS: [&str; 2] = ["--config", "--help"];
+const FLARE_FLAGS: [&str; 3] = ["--config", "--out", "--help"];
 const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
 const CHECK_FLAGS: [&str; 6] = ["--config", "--events", "--key", "--out", "--log-level", "--help"];
 const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
@@ -113,7 +127,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     let mut parser = Parser::from_args(args);
     let mut topic = None;
     let mut run = RunArgs::default();
-    let (mut folder, mut json) = (None, false);
+    let (mut folder, mut json, mut archive) = (None, false, None);
     while let Some(arg) = parser.next().map_err(unfit)? {
         match arg {
             Arg::Value(word) if topic.is_none() => topic = Some(command(&word)?),
@@ -121,11 +135,12 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
             Arg::Value(word) => return Err(unknown("argument", &word.to_string_lossy(), &[])),
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Help(topic.unwrap_or(Topic::Program))),
             Arg::Short('V') | Arg::Long("version") => return Ok(Command::Version),
-            Arg::Long("json") if flags(topic).contains(&"--json") => json = true,
+            Arg::Long("json") | Arg::Short('j') if flags(topic).contains(&"--json") => json = true,
             Arg::Long("config") if flags(topic).contains(&"--config") => {
                 run.config = Some(parser.value().map_err(unfit)?.into())
             }
             Arg::Long("events") if takes_flags(topic) => run.events = Some(events(parser.value().map_err(unfit)?)),
+            Arg::Long("out") if topic == Some(Topic::Flare) => archive = Some(parser.value().map_err(unfit)?.into()),
             Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
             Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
             Arg::Long("key") if topic == Some(Topic::Check) => run.key = true,
@@ -136,6 +151,9 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
     Ok(match topic.unwrap_or(Topic::Run) {
         Topic::Check => Command::Check(run),
         Topic::DogstatsdStats => Command::DogstatsdStats(run, json),
+        Topic::Status => Command::Status(run, json),
+        Topic::Health => Command::Health(run),
+        Topic::Flare => Command::Flare(run, archive),
         Topic::Spool => Command::Spool(run, SpoolArgs { folder, json }),
         Topic::Version => Command::Version,
         Topic::Run | Topic::Program => Command::Run(run),
@@ -143,13 +161,15 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
 }
 
 fn takes_flags(topic: Option<Topic>) -> bool {
-    !matches!(topic, Some(Topic::Version | Topic::DogstatsdStats | Topic::Spool))
+    matches!(topic, None | Some(Topic::Program | Topic::Run | Topic::Check))
 }
 
 fn flags(topic: Option<Topic>) -> &'static [&'static str] {
     match topic {
         Some(Topic::Version) => &FLAGS[FLAGS.len() - 1..],
-        Some(Topic::DogstatsdStats | Topic::Spool) => &ASK_FLAGS,
+        Some(Topic::DogstatsdStats | Topic::Spool | Topic::Status) => &ASK_FLAGS,
+        Some(Topic::Health) => &HEALTH_FLAGS,
+        Some(Topic::Flare) => &FLARE_FLAGS,
         Some(Topic::Check) => &CHECK_FLAGS,
         _ => &FLAGS,
     }
@@ -160,6 +180,9 @@ fn command(word: &OsString) -> Result<Topic, ArgsError> {
         Some("run") => Ok(Topic::Run),
         Some("check") => Ok(Topic::Check),
         Some("dogstatsd-stats") => Ok(Topic::DogstatsdStats),
+        Some("status") => Ok(Topic::Status),
+        Some("health") => Ok(Topic::Health),
+        Some("flare") => Ok(Topic::Flare),
         Some("spool") => Ok(Topic::Spool),
         Some("version") => Ok(Topic::Version),
         _ => Err(unknown("command", &word.to_string_lossy(), &COMMANDS)),
@@ -219,6 +242,9 @@ pub fn help(topic: Topic) -> &'static str {
         Topic::Run => RUN_HELP,
         Topic::Check => CHECK_HELP,
         Topic::DogstatsdStats => DOGSTATSD_STATS_HELP,
+        Topic::Status => STATUS_HELP,
+        Topic::Health => HEALTH_HELP,
+        Topic::Flare => FLARE_HELP,
         Topic::Spool => SPOOL_HELP,
         Topic::Version => VERSION_HELP,
     }
@@ -232,6 +258,9 @@ usage: mote [COMMAND] [FLAGS]
 commands:
   run               run the agent (the default)
   check             print each setting in force, where it came from, and every warning
+  status            print how a running agent is: key, endpoints, ledger, spool, memory, last errors
+  health            say whether something is wrong with a running agent, for scripts
+  flare             write an archive without secrets for whoever is to help
   dogstatsd-stats   print which metrics a running agent has seen, most frequent first
   spool             list what waits on disk to be sent
   version           print the version
@@ -274,6 +303,28 @@ usage: mote dogstatsd-stats [--config FILE] [--json]
 
 Asks the agent that runs with these settings, by its control socket, which metrics with which tags it has seen.
 Exit code 0, or 69 when no agent answers.
+";
+
+const STATUS_HELP: &str = "\
+usage: mote status [--config FILE] [-j|--json]
+
+Asks the agent that runs with these settings, by its control socket, how it is: key, endpoints, ledger, spool, memory,
+listeners, last warnings and errors. Times are in seconds, sizes in bytes. Exit code 0, or 69 when no agent answers.
+";
+
+const HEALTH_HELP: &str = "\
+usage: mote health [--config FILE]
+
+Asks the agent that runs with these settings whether something is wrong, and prints a line for each thing that is.
+Exit code 0 healthy, 1 something is wrong, 69 no agent answers.
+";
+
+const FLARE_HELP: &str = "\
+usage: mote flare [--out -|FILE] [--config FILE]
+
+Writes what status, health, check and spool say, the settings file, DD_* variables and what the system says of itself into
+an archive (.tar.gz), by default in the present folder, without secrets. Nothing is sent, and no file is replaced.
+Exit code 0, or 78 when it cannot be written.
 ";
 
 const SPOOL_HELP: &str = "\
@@ -341,7 +392,13 @@ mod tests {
     #[test]
     fn asking_a_running_agent_takes_where_it_is_and_how_to_print() {
         let args = RunArgs { config: Some("a.yaml".into()), ..RunArgs::default() };
-        check("dogstatsd-stats --json --config a.yaml", Ok(Command::DogstatsdStats(args, true)));
+        check("dogstatsd-stats --json --config a.yaml", Ok(Command::DogstatsdStats(args.clone(), true)));
+        check("status -j", Ok(Command::Status(RunArgs::default(), true)));
+        check("status", Ok(Command::Status(RunArgs::default(), false)));
+        check("health --config a.yaml", Ok(Command::Health(args)));
+        check("flare", Ok(Command::Flare(RunArgs::default(), None)));
+        check("flare --out a.tar.gz", Ok(Command::Flare(RunArgs::default(), Some("a.tar.gz".into()))));
+        check("health --json", Err("unknown flag `--json`; did you mean --help?"));
         check("dogstatsd-stats --out -", Err("unknown flag `--out`; did you mean --json?"));
         check("run --json", Err("unknown flag `--json`; did you mean --out?"));
     }

@@ -12,8 +12,6 @@
 use crate::config::values::Expected;
 use crate::config::values::Raw;
 use crate::config::values::Value;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Map;
 
 /// Texts without blanks in them, unless they are written as JSON or in the file.
@@ -104,14 +102,13 @@ fn split_quoted(text: &str) -> Vec<String> {
 pub struct ReplaceTags(pub Vec<ReplaceTag>);
 
 /// One of them, its pattern not yet compiled.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplaceTag {
     /// A tag, `resource.name`, or `*`.
     pub name: String,
     /// What is looked for.
     pub pattern: String,
     /// What takes its place.
-    #[serde(default)]
     pub repl: String,
 }
 
@@ -119,11 +116,16 @@ impl Value for ReplaceTags {
     fn parse(raw: &Raw) -> Result<Self, Expected> {
         const EXPECTED: Expected = Expected("a list of rules with name, pattern and repl");
         let rules: Vec<ReplaceTag> = match raw {
-            Raw::Text(text) if text.trim().is_empty() => Vec::new(),
-            Raw::Text(text) => serde_json::from_str(text).map_err(|_| EXPECTED)?,
-            Raw::List(items) => items.iter().map(|item| replace_tag(item).ok_or(EXPECTED)).collect::<Result<_, _>>()?,
-            Raw::Map(_) => return Err(EXPECTED),
-        };
+            Raw::List(items) => items.iter().map(replace_tag).collect(),
+            raw => each(raw, &|rule| {
+                Some(ReplaceTag {
+                    name: text(rule, "name")?,
+                    pattern: text(rule, "pattern")?,
+                    repl: text_or_none(rule, "repl")?,
+                })
+            }),
+        }
+        .ok_or(EXPECTED)?;
         if rules.iter().any(|rule| rule.name.is_empty() || rule.pattern.is_empty()) {
             return Err(EXPECTED);
         }
@@ -146,28 +148,33 @@ fn replace_tag(raw: &Raw) -> Option<ReplaceTag> {
 }
 
 /// Processing rules for logs, in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogRules(pub Vec<LogRule>);
 
 /// One of them, its pattern not yet compiled.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRule {
     /// `exclude_at_match`, `include_at_match`, `mask_sequences` or `multi_line`.
     pub r#type: String,
     /// For people.
-    #[serde(default)]
     pub name: String,
     /// What is looked for.
     pub pattern: String,
     /// What takes its place.
-    #[serde(default)]
     pub replace_placeholder: String,
 }
 
 impl Value for LogRules {
     fn parse(raw: &Raw) -> Result<Self, Expected> {
-        let rules: Option<LogRules> = from_json(raw);
-        rules.ok_or(Expected("a list of rules with type, name and pattern"))
+        let rule = |rule: &serde_json::Value| {
+            Some(LogRule {
+                r#type: text(rule, "type")?,
+                name: text_or_none(rule, "name")?,
+                pattern: text(rule, "pattern")?,
+                replace_placeholder: text_or_none(rule, "replace_placeholder")?,
+            })
+        };
+        each(raw, &rule).map(LogRules).ok_or(Expected("a list of rules with type, name and pattern"))
     }
 
     fn show(&self) -> String {
@@ -177,11 +184,11 @@ impl Value for LogRules {
 }
 
 /// Profiles of rules that make tags of parts of metrics' names, in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MapperProfiles(pub Vec<MapperProfile>);
 
 /// One of them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapperProfile {
     /// For people.
     pub name: String,
@@ -192,17 +199,15 @@ pub struct MapperProfile {
 }
 
 /// A rule, its pattern not yet compiled.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// What is looked for.
     pub r#match: String,
     /// `wildcard`, also if it is not there, or `regex`.
-    #[serde(default)]
     pub match_type: String,
     /// The new name, where `$1` is what the first group matched.
     pub name: String,
     /// Further tags, likewise.
-    #[serde(default)]
     pub tags: Map<String, serde_json::Value>,
 }
 
@@ -216,11 +221,15 @@ impl Mapping {
 
 impl Value for MapperProfiles {
     fn parse(raw: &Raw) -> Result<Self, Expected> {
-        let profiles: Option<MapperProfiles> = from_json(raw);
+        let profiles = each(raw, &|profile| {
+            let mappings = profile.get("mappings")?.as_array()?.iter().map(mapping).collect::<Option<_>>()?;
+            Some(MapperProfile { name: text(profile, "name")?, prefix: text(profile, "prefix")?, mappings })
+        });
         let is_whole = |mapping: &Mapping| !mapping.r#match.is_empty() && !mapping.name.is_empty();
         let good = |profile: &MapperProfile| !profile.prefix.is_empty() && profile.mappings.iter().all(is_whole);
         profiles
-            .filter(|profiles| profiles.0.iter().all(good))
+            .filter(|profiles| profiles.iter().all(good))
+            .map(MapperProfiles)
             .ok_or(Expected("a list of profiles with name, prefix and mappings of match and name"))
     }
 
@@ -230,14 +239,35 @@ impl Value for MapperProfiles {
     }
 }
 
-/// What is written as JSON in a variable or as a tree in the file; an empty text is an empty list.
-fn from_json<T: DeserializeOwned>(raw: &Raw) -> Option<T> {
+fn mapping(rule: &serde_json::Value) -> Option<Mapping> {
+    let tags = rule.get("tags").map_or(Some(Map::new()), |tags| tags.as_object().cloned())?;
+    Some(Mapping {
+        r#match: text(rule, "match")?,
+        match_type: text_or_none(rule, "match_type")?,
+        name: text(rule, "name")?,
+        tags,
+    })
+}
+
+/// The items of what is written as JSON in a variable or as a tree in the file; an empty text is an empty list. From a tree and not by
+/// deriving the reader of each type, which made 18 kB of program of these few.
+fn each<T>(raw: &Raw, item: &dyn Fn(&serde_json::Value) -> Option<T>) -> Option<Vec<T>> {
     let tree = match raw {
-        Raw::Text(text) if text.trim().is_empty() => Some(serde_json::Value::Array(Vec::new())),
-        Raw::Text(text) => serde_json::from_str(text).ok(),
-        raw => Some(json(raw)),
+        Raw::Text(text) if text.trim().is_empty() => return Some(Vec::new()),
+        Raw::Text(text) => serde_json::from_str(text).ok()?,
+        raw => json(raw),
     };
-    serde_json::from_value(tree?).ok()
+    tree.as_array()?.iter().map(item).collect()
+}
+
+/// A member that must be there.
+fn text(object: &serde_json::Value, name: &str) -> Option<String> {
+    object.get(name)?.as_str().map(str::to_owned)
+}
+
+/// One that need not, and is empty then.
+fn text_or_none(object: &serde_json::Value, name: &str) -> Option<String> {
+    object.get(name).map_or(Some(String::new()), |member| member.as_str().map(str::to_owned))
 }
 
 /// The same tree with texts as its leaves.
@@ -253,7 +283,7 @@ fn json(raw: &Raw) -> serde_json::Value {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Raw {
+    fn written(text: &str) -> Raw {
         Raw::Text(text.to_owned())
     }
 
@@ -264,68 +294,71 @@ mod tests {
 
     #[test]
     fn words_have_blanks_between_them_or_are_json() {
-        check::<Words>(text("a:b  c\nd:http://x"), Some("a:b c d:http://x"));
-        check::<Words>(text(r#"["a b", "c"]"#), Some("a b c"));
-        check::<Words>(text(""), Some(""));
-        check::<Words>(text("[\"a\""), None);
-        check::<Words>(Raw::List(vec![text("a"), text("b c")]), Some("a b c"));
+        check::<Words>(written("a:b  c\nd:http://x"), Some("a:b c d:http://x"));
+        check::<Words>(written(r#"["a b", "c"]"#), Some("a b c"));
+        check::<Words>(written(""), Some(""));
+        check::<Words>(written("[\"a\""), None);
+        check::<Words>(Raw::List(vec![written("a"), written("b c")]), Some("a b c"));
         check::<Words>(Raw::Map(Vec::new()), None);
     }
 
     #[test]
     fn quotes_protect_commas() {
-        let items = |raw: &str| Quoted::parse(&text(raw)).unwrap().0;
+        let items = |raw: &str| Quoted::parse(&written(raw)).unwrap().0;
         assert_eq!(items(r#""GET /ignore-me","(GET|POST) and-also-me""#), ["GET /ignore-me", "(GET|POST) and-also-me"]);
         assert_eq!(items(r#"a{1,"b,""c""" , d"#), [r"a{1", r#"b,"c""#, "d"]);
         assert_eq!(items(r#""open, to the end"#), ["open, to the end"]);
         assert_eq!(items(" , "), Vec::<String>::new());
-        check::<Quoted>(Raw::List(vec![text("a,b"), text("c")]), Some(r#""a,b","c""#));
+        check::<Quoted>(Raw::List(vec![written("a,b"), written("c")]), Some(r#""a,b","c""#));
     }
 
     #[test]
     fn rules_come_as_json_or_from_the_file() {
         let json = r#"[{"name": "*", "pattern": "foo", "repl": "bar"}, {"name": "error.stack", "pattern": "(?s).*"}]"#;
-        check::<ReplaceTags>(text(json), Some("*: foo -> bar, error.stack: (?s).* -> "));
-        let entry = |key: &str, value: &str| (key.to_owned(), text(value));
+        check::<ReplaceTags>(written(json), Some("*: foo -> bar, error.stack: (?s).* -> "));
+        let entry = |key: &str, value: &str| (key.to_owned(), written(value));
         let rule = Raw::Map(vec![entry("name", "a"), entry("pattern", "b"), entry("repl", "$1")]);
         check::<ReplaceTags>(Raw::List(vec![rule]), Some("a: b -> $1"));
-        check::<ReplaceTags>(text(r#"[{"name": "*"}]"#), None);
-        check::<ReplaceTags>(text(r#"[{"name": "", "pattern": "x"}]"#), None);
-        check::<ReplaceTags>(Raw::List(vec![text("a")]), None);
+        check::<ReplaceTags>(written(r#"[{"name": "*"}]"#), None);
+        check::<ReplaceTags>(written(r#"[{"name": "", "pattern": "x"}]"#), None);
+        check::<ReplaceTags>(Raw::List(vec![written("a")]), None);
     }
 
     #[test]
     fn rules_for_logs_come_as_json_or_from_the_file() {
         let json = r#"[{"type": "mask_sequences", "name": "n", "pattern": "a", "replace_placeholder": "b"}]"#;
-        check::<LogRules>(text(json), Some("n: mask_sequences a"));
-        let entry = |key: &str, value: &str| (key.to_owned(), text(value));
+        check::<LogRules>(written(json), Some("n: mask_sequences a"));
+        let entry = |key: &str, value: &str| (key.to_owned(), written(value));
         let rule = Raw::Map(vec![entry("type", "exclude_at_match"), entry("pattern", "b")]);
         check::<LogRules>(Raw::List(vec![rule]), Some(": exclude_at_match b"));
-        check::<LogRules>(text(""), Some(""));
-        check::<LogRules>(text(r#"[{"type": "exclude_at_match"}]"#), None);
+        check::<LogRules>(written(""), Some(""));
+        check::<LogRules>(written(r#"[{"type": "exclude_at_match"}]"#), None);
     }
 
     #[test]
     fn mapper_profiles_come_as_json_or_from_the_file() {
         let rule = r#"{"match": "job.*.time", "name": "job.time", "tags": {"job": "$1"}}"#;
         let profile = format!(r#"[{{"name": "jobs", "prefix": "job.", "mappings": [{rule}]}}]"#);
-        check::<MapperProfiles>(text(&profile), Some("job.*.time -> job.time"));
+        check::<MapperProfiles>(written(&profile), Some("job.*.time -> job.time"));
         let entry = |key: &str, value: Raw| (key.to_owned(), value);
         let rule = Raw::Map(vec![
-            entry("match", text("a.*")),
-            entry("match_type", text("regex")),
-            entry("name", text("a")),
-            entry("tags", Raw::Map(vec![entry("b", text("$1"))])),
+            entry("match", written("a.*")),
+            entry("match_type", written("regex")),
+            entry("name", written("a")),
+            entry("tags", Raw::Map(vec![entry("b", written("$1"))])),
         ]);
-        let profile =
-            Raw::Map(vec![entry("name", text("n")), entry("prefix", text("a.")), entry("mappings", Raw::List(vec![rule]))]);
+        let profile = Raw::Map(vec![
+            entry("name", written("n")),
+            entry("prefix", written("a.")),
+            entry("mappings", Raw::List(vec![rule])),
+        ]);
         let read = MapperProfiles::parse(&Raw::List(vec![profile])).unwrap();
         assert_eq!((read.0[0].mappings[0].match_type.as_str(), &read.0[0].mappings[0].tags["b"]), ("regex", &"$1".into()));
         let odd = r#"[{"name": "n", "prefix": "a", "mappings": [{"match": "a", "name": "b", "tags": {"c": "d", "e": 1}}]}]"#;
-        let read = MapperProfiles::parse(&text(odd)).unwrap();
+        let read = MapperProfiles::parse(&written(odd)).unwrap();
         assert_eq!(read.0[0].mappings[0].tag_texts(), [("c".to_owned(), "d".to_owned()), ("e".to_owned(), "1".to_owned())]);
-        check::<MapperProfiles>(text(""), Some(""));
-        check::<MapperProfiles>(text(r#"[{"name": "n", "prefix": "", "mappings": []}]"#), None);
-        check::<MapperProfiles>(text(r#"[{"name": "n", "prefix": "a", "mappings": [{"match": "a"}]}]"#), None);
+        check::<MapperProfiles>(written(""), Some(""));
+        check::<MapperProfiles>(written(r#"[{"name": "n", "prefix": "", "mappings": []}]"#), None);
+        check::<MapperProfiles>(written(r#"[{"name": "n", "prefix": "a", "mappings": [{"match": "a"}]}]"#), None);
     }
 }

@@ -336,6 +336,8 @@ settings! {
     dogstatsd_so_rcvbuf: Bytes = "dogstatsd_so_rcvbuf" [] "0";
     /// Where a last line that does not end with a line feed is dropped: udp, uds.
     dogstatsd_eol_required: Words = "dogstatsd_eol_required" [] "";
+    /// Send metrics of the machine, `system.*`, every 15 s; not while events are read.
+    host_metrics: bool = "host_metrics" [] "true" lambda "false";
     /// Send the agent's own health as metrics `mote.*`.
     health_metrics: bool = "health_metrics" [] "true" lambda "false";
     /// How often.

@@ -4,9 +4,13 @@
 //! goes through the same queue and the same thread.
 
 mod breaker;
+mod outlook;
 mod verdict;
 
 pub use breaker::Limits as BackoffLimits;
+pub use breaker::State as BreakerState;
+pub use outlook::Outlook;
+pub use outlook::Seen;
 
 use crate::deliver::breaker::Breaker;
 use crate::deliver::breaker::State;
@@ -117,6 +121,8 @@ pub struct Poster {
     worker: Worker<()>,
     queue: Arc<Queue>,
     client: Option<Client>,
+    address: String,
+    outlook: Outlook,
 }
 
 /// A request that was interrupted needs that long to return.
@@ -131,27 +137,39 @@ impl Poster {
         random: Random,
         exits: &Sender<&'static str>,
     ) -> io::Result<Poster> {
-        let client = match &endpoint.target {
-            Target::Intake(intake) => Some(intake.client.clone()),
-            Target::Local(_) => None,
+        let (client, address) = match &endpoint.target {
+            Target::Intake(intake) => (Some(intake.client.clone()), intake.base.clone()),
+            Target::Local(_) => (None, "local output".to_owned()),
         };
         let (name, inner) = (endpoint.name, Arc::clone(&queue));
+        let outlook = Outlook::default();
         let mut posting = Posting {
             breaker: Breaker::new(endpoint.backoff),
             usual: Duration::ZERO,
+            remarks: Remarks::new(endpoint.label.clone(), outlook.clone(), clock),
             endpoint,
             queue: inner,
             random,
             clock,
-            remarks: Remarks::new(clock),
+            outlook: outlook.clone(),
         };
         let worker = Worker::spawn(name, exits, move || posting.run())?;
-        Ok(Poster { worker, queue, client })
+        Ok(Poster { worker, queue, client, address, outlook })
     }
 
     /// The queue it takes from.
     pub fn queue(&self) -> &Arc<Queue> {
         &self.queue
+    }
+
+    /// Where it posts to.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How it does, also while it waits for the other side.
+    pub fn outlook(&self) -> Outlook {
+        self.outlook.clone()
     }
 
     /// Posts what is left until `by`. What is in the queue then is the caller's.
@@ -177,6 +195,7 @@ struct Posting {
     random: Random,
     clock: Clock,
     remarks: Remarks,
+    outlook: Outlook,
 }
 
 impl Posting {
@@ -185,16 +204,17 @@ impl Posting {
             if let State::Open { until, asked } = self.breaker.state() {
                 self.queue.pause(until.saturating_sub(self.uptime()), if asked { Pause::Theirs } else { Pause::Ours });
                 self.breaker.probe();
+                self.outlook.probes();
             }
             let Taken::Body(mut body) = self.queue.take(self.usual) else { return };
             body.attempts += 1;
             let began = self.uptime();
-            let Endpoint { target, label, care, restamp, .. } = &mut self.endpoint;
+            let Endpoint { target, care, restamp, .. } = &mut self.endpoint;
             let verdict = match target {
                 Target::Local(sink) => write_locally(sink, &body),
                 Target::Intake(intake) => match usable_key(&intake.key) {
                     Key::Here(_) if !self.clock.is_known() && !ask_the_time(intake, &self.queue, self.clock) => {
-                        self.remarks.say(format_args!("{label}: no intake tells the time yet"));
+                        self.remarks.say(format_args!("no intake tells the time yet"));
                         Verdict::Retry(None)
                     }
                     Key::Here(key) => {
@@ -204,7 +224,7 @@ impl Posting {
                         {
                             self.queue.replace_bytes(&mut body, bytes);
                         }
-                        post(intake, &key, &body, &self.queue, (label, *care), &mut self.remarks)
+                        post(intake, &key, &body, &self.queue, *care, &mut self.remarks)
                     }
                     Key::Never => Verdict::Discard(Reason::NoKey),
                     Key::Later => Verdict::HoldForKey,
@@ -223,7 +243,9 @@ impl Posting {
             Verdict::Done => Fate::Sent,
             Verdict::Discard(reason) => Fate::Dropped(reason),
             Verdict::Retry(asked) => {
-                self.breaker.failed(self.uptime(), asked, &mut self.random);
+                let now = self.uptime();
+                self.breaker.failed(now, asked, &mut self.random);
+                self.outlook.failed(now, self.breaker.state());
                 if self.endpoint.care == Care::OneTry {
                     return self.queue.settle(body, Fate::Dropped(Reason::Unreliable));
                 }
@@ -235,7 +257,9 @@ impl Posting {
                 return self.wait_for_key();
             }
         };
-        self.usual = self.uptime().saturating_sub(began).max(self.usual * 3 / 4);
+        let now = self.uptime();
+        self.usual = now.saturating_sub(began).max(self.usual * 3 / 4);
+        self.outlook.succeeded(now, fate == Fate::Sent);
         if self.breaker.succeeded() {
             log::info!("{}: deliveries succeed again", self.endpoint.label);
         }
@@ -300,14 +324,7 @@ fn write_locally(sink: &mut LocalSink, body: &Body) -> Verdict {
     }
 }
 
-fn post(
-    intake: &Intake,
-    key: &ApiKey,
-    body: &Body,
-    queue: &Queue,
-    (name, care): (&str, Care),
-    remarks: &mut Remarks,
-) -> Verdict {
+fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, care: Care, remarks: &mut Remarks) -> Verdict {
     let mut headers: Vec<(&str, &str)> = body.headers.iter().map(|(name, value)| (name.as_ref(), value.as_str())).collect();
     let bearer;
     match body.kind {
@@ -336,17 +353,17 @@ fn post(
             let now = remarks.clock.now().unix;
             let retry_after = answer.header("retry-after").and_then(|text| asked_pause(text, answer.header("date"), now));
             if !(200..300).contains(&answer.status) {
-                remarks.say(format_args!("{name}: the intake answered with {}", tell_status(answer.status)));
+                remarks.say(format_args!("the intake answered with {}", tell_status(answer.status)));
             }
             Outcome::Answer { status: answer.status, retry_after }
         }
         // What a client has put into it would hold up all others for ever. Addresses and headers of the rest are our own.
         Err(err @ NetError::Unfit(_)) if body.address.is_some() => {
-            remarks.say(format_args!("{name}: {err}"));
+            remarks.say(format_args!("{err}"));
             return Verdict::Discard(Reason::Malformed);
         }
         Err(err) => {
-            remarks.say(format_args!("{name}: no answer from the intake: {err}"));
+            remarks.say(format_args!("no answer from the intake: {err}"));
             Outcome::NoAnswer
         }
     };
@@ -364,6 +381,8 @@ fn post(
 
 /// One remark in ten seconds, so that an outage does not fill a log; the others are counted.
 struct Remarks {
+    label: String,
+    outlook: Outlook,
     clock: Clock,
     last: Option<Duration>,
     untold: u32,
@@ -372,20 +391,22 @@ struct Remarks {
 const REMARK_EVERY: Duration = Duration::from_secs(10);
 
 impl Remarks {
-    fn new(clock: Clock) -> Remarks {
-        Remarks { clock, last: None, untold: 0 }
+    fn new(label: String, outlook: Outlook, clock: Clock) -> Remarks {
+        Remarks { label, outlook, clock, last: None, untold: 0 }
     }
 
     fn say(&mut self, text: fmt::Arguments<'_>) {
         let now = self.clock.now().uptime;
+        self.outlook.says(now, text.to_string());
         if self.last.is_some_and(|last| now - last < REMARK_EVERY) {
             self.untold += 1;
             return;
         }
         self.last = Some(now);
+        let name = &self.label;
         match std::mem::take(&mut self.untold) {
-            0 => log::warn!("{text}"),
-            untold => log::warn!("{text} ({untold} failures since the last line)"),
+            0 => log::warn!("{name}: {text}"),
+            untold => log::warn!("{name}: {text} ({untold} failures since the last line)"),
         }
     }
 }

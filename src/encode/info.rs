@@ -1,7 +1,7 @@
 //! The trace agent's self-description on `/info`, from which tracers choose what to send. Only what is really served is listed.
 
+use crate::encode::json::object;
 use serde_json::Value;
-use serde_json::json;
 
 /// What depends on the configuration.
 #[derive(Clone, Debug)]
@@ -85,50 +85,62 @@ pub struct Obfuscation<'a> {
 }
 
 /// Tracers that compute statistics may hide values in resources by themselves, as this version of the rules does.
-const TRACERS_MAY_OBFUSCATE: u32 = 1;
+const TRACERS_MAY_OBFUSCATE: u64 = 1;
 
 /// They do not know rules that the user's settings have changed, so they leave it to the agent.
-const AGENT_OBFUSCATES: u32 = 2;
+const AGENT_OBFUSCATES: u64 = 2;
 
 /// The JSON text.
 pub fn info(info: &Info<'_>) -> String {
     let InForce { features, ignore_resources, filter_tags, filter_tags_regex, obfuscation, .. } = &info.in_force;
     let sql_is_usual = obfuscation.sql_mode.is_empty()
         && !(obfuscation.sql_replace_digits || obfuscation.sql_keep_alias || obfuscation.sql_dollar_quoted_func);
-    let mut text = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "git_commit": "",
-        "endpoints": info.endpoints,
-        "client_drop_p0s": info.client_drop_p0s,
-        "span_meta_structs": true,
-        "long_running_spans": true,
-        "span_events": true,
-        "evp_proxy_allowed_headers": info.evp_headers,
-        "config": {
-            "default_env": info.default_env,
-            "target_tps": info.in_force.target_tps,
-            "max_eps": 0,
-            "receiver_port": info.receiver_port,
-            "receiver_socket": info.receiver_socket,
-            "connection_limit": 0,
-            "receiver_timeout": info.receiver_timeout_s,
-            "max_request_bytes": info.max_request_bytes,
-            "statsd_port": info.statsd_port,
-            "max_memory": info.max_memory,
-            "max_cpu": 0,
-            "analyzed_spans_by_service": {},
-            "obfuscation": obfuscation_in_force(&info.in_force),
-        },
-        "peer_tags": info.peer_tags,
-        "span_kinds_stats_computed": info.span_kinds,
-        "obfuscation_version": if sql_is_usual { TRACERS_MAY_OBFUSCATE } else { AGENT_OBFUSCATES },
-    });
+    let mut config = object(&[
+        ("default_env", info.default_env.into()),
+        ("target_tps", info.in_force.target_tps.into()),
+        ("max_eps", 0u64.into()),
+        ("receiver_port", u64::from(info.receiver_port).into()),
+        ("receiver_socket", info.receiver_socket.into()),
+        ("connection_limit", 0u64.into()),
+        ("receiver_timeout", info.receiver_timeout_s.into()),
+        ("max_request_bytes", info.max_request_bytes.into()),
+        ("statsd_port", u64::from(info.statsd_port).into()),
+        ("max_memory", info.max_memory.into()),
+        ("max_cpu", 0u64.into()),
+    ]);
+    config["analyzed_spans_by_service"] = object(&[]);
+    config["obfuscation"] = obfuscation_in_force(&info.in_force);
+    let mut text = object(&[
+        ("version", env!("CARGO_PKG_VERSION").into()),
+        ("git_commit", "".into()),
+        ("client_drop_p0s", info.client_drop_p0s.into()),
+        ("span_meta_structs", true.into()),
+        ("long_running_spans", true.into()),
+        ("span_events", true.into()),
+        ("obfuscation_version", if sql_is_usual { TRACERS_MAY_OBFUSCATE } else { AGENT_OBFUSCATES }.into()),
+    ]);
+    text["config"] = config;
+    text["peer_tags"] = texts(info.peer_tags);
+    let lists = [
+        ("endpoints", info.endpoints),
+        ("evp_proxy_allowed_headers", info.evp_headers),
+        ("span_kinds_stats_computed", info.span_kinds),
+    ];
+    for (name, list) in lists {
+        text[name] = words(list);
+    }
     let filters = |[require, reject]: &[&[String]; 2]| {
-        (!require.is_empty() || !reject.is_empty()).then(|| json!({"require": require, "reject": reject}))
+        let any = !require.is_empty() || !reject.is_empty();
+        any.then(|| {
+            let mut both = object(&[]);
+            both["require"] = texts(require);
+            both["reject"] = texts(reject);
+            both
+        })
     };
     let configured = [
-        ("feature_flags", (!features.is_empty()).then(|| json!(features))),
-        ("ignore_resources", (!ignore_resources.is_empty()).then(|| json!(ignore_resources))),
+        ("feature_flags", (!features.is_empty()).then(|| words(features))),
+        ("ignore_resources", (!ignore_resources.is_empty()).then(|| texts(ignore_resources))),
         ("filter_tags", filters(filter_tags)),
         ("filter_tags_regex", filters(filter_tags_regex)),
     ];
@@ -140,34 +152,52 @@ pub fn info(info: &Info<'_>) -> String {
     text.to_string()
 }
 
+fn words(words: &[&str]) -> Value {
+    words.iter().copied().collect()
+}
+
+fn texts(texts: &[String]) -> Value {
+    texts.iter().map(String::as_str).collect()
+}
+
 fn obfuscation_in_force(in_force: &InForce<'_>) -> Value {
     let obfuscation = &in_force.obfuscation;
-    let two = |[enabled, more]: [bool; 2], name: &str| json!({"enabled": enabled, name: more});
-    let keys = |(enabled, keep_keys): (bool, &[String])| json!({"enabled": enabled, "keep_keys": keep_keys});
-    let rule = |[name, pattern, repl]: &[&str; 3]| json!({"name": name, "pattern": pattern, "repl": repl});
-    let [remove_query_string, remove_path_digits] = obfuscation.http;
-    let mut value = json!({
-        "elastic_search": obfuscation.elasticsearch.0,
-        "mongo": obfuscation.mongodb.0,
-        "sql_exec_plan": false,
-        "sql_exec_plan_normalize": false,
-        "sql_obfuscation_mode": obfuscation.sql_mode,
-        "http": {"remove_query_string": remove_query_string, "remove_path_digits": remove_path_digits},
-        "remove_stack_traces": obfuscation.remove_stack_traces,
-        "redis": two(obfuscation.redis, "remove_all_args"),
-        "valkey": two(obfuscation.valkey, "remove_all_args"),
-        "memcached": two(obfuscation.memcached, "keep_command"),
-        "credit_cards": two(obfuscation.cards, "luhn"),
-        "sql": {
-            "replace_digits": obfuscation.sql_replace_digits,
-            "keep_sql_alias": obfuscation.sql_keep_alias,
-            "dollar_quoted_func": obfuscation.sql_dollar_quoted_func,
-            "obfuscation_mode": obfuscation.sql_mode,
-        },
-        "mongodb": keys(obfuscation.mongodb),
-        "elasticsearch": keys(obfuscation.elasticsearch),
-        "opensearch": keys(obfuscation.opensearch),
-    });
+    let rule = |[name, pattern, repl]: &[&str; 3]| {
+        object(&[("name", (*name).into()), ("pattern", (*pattern).into()), ("repl", (*repl).into())])
+    };
+    let mut value = object(&[
+        ("elastic_search", obfuscation.elasticsearch.0.into()),
+        ("mongo", obfuscation.mongodb.0.into()),
+        ("sql_exec_plan", false.into()),
+        ("sql_exec_plan_normalize", false.into()),
+        ("sql_obfuscation_mode", obfuscation.sql_mode.into()),
+        ("remove_stack_traces", obfuscation.remove_stack_traces.into()),
+    ]);
+    value["sql"] = object(&[
+        ("replace_digits", obfuscation.sql_replace_digits.into()),
+        ("keep_sql_alias", obfuscation.sql_keep_alias.into()),
+        ("dollar_quoted_func", obfuscation.sql_dollar_quoted_func.into()),
+        ("obfuscation_mode", obfuscation.sql_mode.into()),
+    ]);
+    let pairs = [
+        ("http", ["remove_query_string", "remove_path_digits"], obfuscation.http),
+        ("redis", ["enabled", "remove_all_args"], obfuscation.redis),
+        ("valkey", ["enabled", "remove_all_args"], obfuscation.valkey),
+        ("memcached", ["enabled", "keep_command"], obfuscation.memcached),
+        ("credit_cards", ["enabled", "luhn"], obfuscation.cards),
+    ];
+    for (name, [first, second], [is_first, is_second]) in pairs {
+        value[name] = object(&[(first, is_first.into()), (second, is_second.into())]);
+    }
+    let keys = [
+        ("mongodb", obfuscation.mongodb),
+        ("elasticsearch", obfuscation.elasticsearch),
+        ("opensearch", obfuscation.opensearch),
+    ];
+    for (name, (enabled, keep_keys)) in keys {
+        value[name] = object(&[("enabled", enabled.into())]);
+        value[name]["keep_keys"] = texts(keep_keys);
+    }
     if !in_force.replace.is_empty() {
         value["tag_replace_rules"] = in_force.replace.iter().map(rule).collect();
     }

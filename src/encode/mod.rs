@@ -2,10 +2,12 @@
 //! like and refuses to decide what is sent.
 
 pub mod apm_sketch;
+pub mod archive;
 pub mod checks;
 pub mod compress;
 pub mod contexts;
 pub mod info;
+pub mod json;
 pub mod lambda_api;
 pub mod logs;
 pub mod metric_body;
@@ -16,5 +18,6 @@ pub mod restamp;
 pub mod series;
 pub mod sketches;
 pub mod stats;
+pub mod status;
 mod trace_messages;
 pub mod traces;

@@ -35,9 +35,9 @@ const SERVERLESS: u32 = 1;
 const SERVICES: [(&str, u32); 3] = [("aws.lambda.", 473), ("jvm.", 474), ("runtime.", 474)];
 
 impl Origin {
-    /// That of the metric `name`; Datadog's own metrics have none.
+    /// That of the metric `name`; Datadog's own metrics have none, and those of a machine are no client's.
     pub fn of(self, name: &str) -> Option<Origin> {
-        if name.starts_with("datadog.") {
+        if name.starts_with("datadog.") || (self.product != SERVERLESS && name.starts_with("system.")) {
             return None;
         }
         let special = SERVICES.iter().find(|(prefix, _)| self.product == SERVERLESS && name.starts_with(prefix));
@@ -171,6 +171,6 @@ mod tests {
             [Some(472), Some(473), Some(474), None]
         );
         let agent = Origin { product: 10, category: 10, service: 0 };
-        assert_eq!(agent.of("jvm.c"), Some(agent));
+        assert_eq!((agent.of("jvm.c"), agent.of("system.load.1")), (Some(agent), None));
     }
 }

@@ -13,6 +13,9 @@ pub struct ApiKey(Arc<Zeroizing<String>>);
 /// Datadog's keys have 32 to 40 characters.
 const BYTES_MAX: usize = 1024;
 
+/// What may be shown of a key.
+const ENDING: usize = 5;
+
 /// Quotes and an editor's byte order mark come along when keys are copied.
 fn is_around(c: char) -> bool {
     c.is_whitespace() || matches!(c, '"' | '\'' | '\u{feff}')
@@ -90,6 +93,11 @@ impl ApiKey {
     /// The key itself, for the one header that carries it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Its last five characters, by which people tell keys apart; none of a key that is so short that they would tell much of it.
+    pub fn ending(&self) -> &str {
+        self.0.len().checked_sub(ENDING).filter(|rest| 3 * ENDING <= *rest).map_or("", |rest| &self.0[rest..])
     }
 
     /// The value of an `Authorization` header that carries the key.
@@ -250,7 +258,10 @@ mod tests {
     fn a_key_cannot_be_printed() {
         let key = ApiKey::parse("0123456789abcdef0123456789abcdef").unwrap();
         assert!(key.has_usual_form());
+        assert_eq!(key.ending(), "bcdef");
         assert_eq!(format!("{:?}", KeyState::Ready(key)), "Ready(ApiKey(***))");
+        assert_eq!(ApiKey::parse("a-key-of-one-who-tries-things").unwrap().ending(), "hings");
+        assert_eq!(ApiKey::parse("a-short-one").unwrap().ending(), "");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the metrics pipeline takes: datagrams as they came, many in one parcel, so that a point's share of the way between threads is
 //! small and parsing is not done by the thread that has to empty the socket.
 
+use crate::model::host::Gauge;
 use crate::model::invocation::Point;
 use std::fmt;
 
@@ -92,6 +93,8 @@ pub enum MetricsItem {
     Datagrams(Datagrams),
     /// Points that the agent made of invocations. The parcel's claim is for them.
     Points(Vec<Point>),
+    /// Points of the machine, and their time in Unix seconds. The parcel's claim is for them.
+    Gauges(Vec<Gauge>, i64),
     /// Tags of the function have become known: those for all that comes by DogStatsD, and those for points of the agent's. The parcel's
     /// claim is for no record.
     Tags(Vec<String>, Vec<String>),
@@ -104,6 +107,7 @@ impl fmt::Debug for MetricsItem {
         match self {
             MetricsItem::Datagrams(datagrams) => write!(f, "Datagrams({} of {} bytes)", datagrams.len(), datagrams.bytes_len()),
             MetricsItem::Points(points) => write!(f, "Points({points:?})"),
+            MetricsItem::Gauges(gauges, _) => write!(f, "Gauges({})", gauges.len()),
             MetricsItem::Tags(..) => write!(f, "Tags"),
             MetricsItem::Contexts(_) => write!(f, "Contexts"),
         }

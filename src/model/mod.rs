@@ -3,13 +3,16 @@
 
 pub mod api_key;
 pub mod flush_strategy;
+pub mod host;
 pub mod invocation;
 pub mod log_line;
 pub mod metric;
 pub mod metrics_item;
 pub mod rates;
+pub mod scrub;
 pub mod series;
 pub mod stats;
+pub mod status;
 pub mod tags;
 pub mod texts;
 pub mod trace;

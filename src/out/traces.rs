@@ -95,75 +95,110 @@ fn chunk(message: &[u8], agent: &Value, tracer: &Value, each: &mut impl FnMut(Va
     Ok(())
 }
 
-fn span(message: &[u8]) -> Result<Value, ProtobufError> {
-    let mut span = json!({
-        "signal": "traces", "service": "", "name": "", "resource": "", "type": "", "trace_id": 0, "span_id": 0, "parent_id": 0,
-        "start": 0, "duration": 0, "error": 0,
-    });
-    let (mut meta, mut metrics, mut structs) = (Members::new(), Members::new(), Members::new());
-    let (mut links, mut events) = (Vec::new(), Vec::new());
+/// How a field is read, and so what it is when it is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Unsigned,
+    Signed,
+    Fixed,
+}
+
+/// Number, name and kind of fields, in the order in which they are shown. A table, since a line of code for each is ten times as long.
+type Table = [(u64, &'static str, Kind)];
+
+const SPAN: &Table = &[
+    (1, "service", Kind::Text),
+    (2, "name", Kind::Text),
+    (3, "resource", Kind::Text),
+    (12, "type", Kind::Text),
+    (4, "trace_id", Kind::Unsigned),
+    (5, "span_id", Kind::Unsigned),
+    (6, "parent_id", Kind::Unsigned),
+    (7, "start", Kind::Signed),
+    (8, "duration", Kind::Signed),
+    (9, "error", Kind::Signed),
+];
+
+const LINK: &Table = &[
+    (1, "trace_id", Kind::Unsigned),
+    (2, "trace_id_high", Kind::Unsigned),
+    (3, "span_id", Kind::Unsigned),
+    (5, "tracestate", Kind::Text),
+    (6, "flags", Kind::Unsigned),
+];
+
+const EVENT: &Table = &[(1, "time_unix_nano", Kind::Fixed), (2, "name", Kind::Text)];
+
+/// What reads the fields that are in no table.
+type Rest<'a> = dyn FnMut(&Field<'_>) -> Result<(), ProtobufError> + 'a;
+
+/// Adds the fields of `message` to `members`.
+fn fields(message: &[u8], members: &mut Members, table: &Table, rest: &mut Rest<'_>) -> Result<(), ProtobufError> {
+    for (_, name, kind) in table {
+        members.insert((*name).to_owned(), if *kind == Kind::Text { json!("") } else { json!(0) });
+    }
     for field in Fields::new(message) {
         let field = field?;
+        let Some((_, name, kind)) = table.iter().find(|(number, ..)| *number == field.number) else {
+            rest(&field)?;
+            continue;
+        };
+        let value = match kind {
+            Kind::Text => text(&field)?,
+            Kind::Unsigned => json!(field.uint()?),
+            Kind::Signed => json!(field.int()?),
+            Kind::Fixed => json!(field.fixed64()?),
+        };
+        members.insert((*name).to_owned(), value);
+    }
+    Ok(())
+}
+
+fn span(message: &[u8]) -> Result<Value, ProtobufError> {
+    let mut span = Members::new();
+    span.insert("signal".to_owned(), json!("traces"));
+    let (mut meta, mut metrics, mut structs) = (Members::new(), Members::new(), Members::new());
+    let (mut links, mut events) = (Vec::new(), Vec::new());
+    fields(message, &mut span, SPAN, &mut |field| {
         match field.number {
-            1 => span["service"] = text(&field)?,
-            2 => span["name"] = text(&field)?,
-            3 => span["resource"] = text(&field)?,
-            4 => span["trace_id"] = json!(field.uint()?),
-            5 => span["span_id"] = json!(field.uint()?),
-            6 => span["parent_id"] = json!(field.uint()?),
-            7 => span["start"] = json!(field.int()?),
-            8 => span["duration"] = json!(field.int()?),
-            9 => span["error"] = json!(field.int()?),
-            10 => entry(&field, &mut meta, text)?,
-            11 => entry(&field, &mut metrics, |field| field.double().map(float))?,
-            12 => span["type"] = text(&field)?,
-            13 => entry(&field, &mut structs, |field| field.bytes().map(hex))?,
+            10 => entry(field, &mut meta, text)?,
+            11 => entry(field, &mut metrics, |field| field.double().map(float))?,
+            13 => entry(field, &mut structs, |field| field.bytes().map(hex))?,
             14 => links.push(link(field.bytes()?)?),
             15 => events.push(event(field.bytes()?)?),
             _ => {}
         }
-    }
-    span["meta"] = Value::Object(meta);
-    span["metrics"] = Value::Object(metrics);
-    span["meta_struct"] = Value::Object(structs);
-    span["span_links"] = Value::Array(links);
-    span["span_events"] = Value::Array(events);
-    Ok(span)
+        Ok(())
+    })?;
+    let maps = [("meta", meta), ("metrics", metrics), ("meta_struct", structs)];
+    span.extend(maps.map(|(name, members)| (name.to_owned(), Value::Object(members))));
+    span.extend([("span_links", links), ("span_events", events)].map(|(name, items)| (name.to_owned(), Value::Array(items))));
+    Ok(Value::Object(span))
 }
 
 fn link(message: &[u8]) -> Result<Value, ProtobufError> {
-    let mut link = json!({"trace_id": 0, "trace_id_high": 0, "span_id": 0, "attributes": {}, "tracestate": "", "flags": 0});
-    let mut attributes = Members::new();
-    for field in Fields::new(message) {
-        let field = field?;
-        match field.number {
-            1 => link["trace_id"] = json!(field.uint()?),
-            2 => link["trace_id_high"] = json!(field.uint()?),
-            3 => link["span_id"] = json!(field.uint()?),
-            4 => entry(&field, &mut attributes, text)?,
-            5 => link["tracestate"] = text(&field)?,
-            6 => link["flags"] = json!(field.uint()?),
-            _ => {}
-        }
-    }
-    link["attributes"] = Value::Object(attributes);
-    Ok(link)
+    with_attributes(message, LINK, 4, text)
 }
 
 fn event(message: &[u8]) -> Result<Value, ProtobufError> {
-    let mut event = json!({"time_unix_nano": 0, "name": "", "attributes": {}});
-    let mut attributes = Members::new();
-    for field in Fields::new(message) {
-        let field = field?;
-        match field.number {
-            1 => event["time_unix_nano"] = json!(field.fixed64()?),
-            2 => event["name"] = text(&field)?,
-            3 => entry(&field, &mut attributes, |field| value(field.bytes()?, array))?,
-            _ => {}
-        }
-    }
-    event["attributes"] = Value::Object(attributes);
-    Ok(event)
+    with_attributes(message, EVENT, 3, |field| value(field.bytes()?, array))
+}
+
+/// The fields of a table, and a map of attributes as field `number`.
+fn with_attributes(
+    message: &[u8],
+    table: &Table,
+    number: u64,
+    one: fn(&Field<'_>) -> Result<Value, ProtobufError>,
+) -> Result<Value, ProtobufError> {
+    let (mut members, mut attributes) = (Members::new(), Members::new());
+    fields(message, &mut members, table, &mut |field| match field.number == number {
+        true => entry(field, &mut attributes, one),
+        false => Ok(()),
+    })?;
+    members.insert("attributes".to_owned(), Value::Object(attributes));
+    Ok(Value::Object(members))
 }
 
 /// An attribute's value as the JSON value that it stands for. `array` reads what is one.
@@ -200,7 +235,7 @@ fn array(message: &[u8]) -> Result<Value, ProtobufError> {
 fn entry(
     field: &Field,
     members: &mut Members,
-    value_of: impl Fn(&Field) -> Result<Value, ProtobufError>,
+    value_of: fn(&Field) -> Result<Value, ProtobufError>,
 ) -> Result<(), ProtobufError> {
     let (mut key, mut value) = (String::new(), Value::Null);
     for field in Fields::new(field.bytes()?) {

@@ -8,6 +8,7 @@
 mod bad_lines;
 mod bodies;
 mod dated;
+mod gauges;
 
 use crate::decode::dogstatsd;
 use crate::decode::dogstatsd::LineKind;
@@ -24,6 +25,7 @@ use crate::pipeline::Stage;
 use crate::pipeline::metrics::bad_lines::BadLines;
 use crate::pipeline::metrics::bodies::Bodies;
 use crate::pipeline::metrics::dated::Dated;
+use crate::pipeline::metrics::gauges::Gauges;
 use crate::process::metrics as rules;
 use crate::process::metrics::Aggregator;
 use crate::process::metrics::Close;
@@ -54,6 +56,8 @@ const CHECKS_WAIT: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// What is done with points.
     pub rules: rules::Settings,
+    /// Tags of points of the machine, as `key:value` or words.
+    pub host_tags: Vec<String>,
     /// Bytes of a body before compression, at most what the intake takes.
     pub body_bytes_max: usize,
     /// 0 to 9.
@@ -84,6 +88,8 @@ pub struct MetricsStage {
     bodies: Bodies,
     bad_lines: BadLines,
     dated: Dated,
+    gauges: Gauges,
+    host_tags: Vec<String>,
     checks: Option<Checks>,
     spares: Spares<Datagrams>,
     ledger: Arc<Ledger>,
@@ -110,6 +116,8 @@ impl MetricsStage {
             bodies: Bodies::new(&settings, queues, ledger.accept(Signal::Metrics, 0)),
             bad_lines: BadLines::default(),
             dated: Dated::default(),
+            gauges: Gauges::default(),
+            host_tags: settings.host_tags,
             checks: None,
             spares: Spares::new(SPARES),
             ledger,
@@ -238,8 +246,14 @@ impl MetricsStage {
     }
 
     fn close(&mut self, close: Close, now: Now) {
-        let bodies = &mut self.bodies;
-        self.aggregator.close(close, moment(now), &mut |outgoing, points| bodies.add(outgoing, points));
+        let (bodies, mut leaves) = (&mut self.bodies, close != Close::Over);
+        self.aggregator.close(close, moment(now), &mut |outgoing, points| {
+            leaves = true;
+            bodies.add(outgoing, points);
+        });
+        if leaves || self.gauges.due().is_some_and(|due| due <= now.uptime) {
+            self.gauges.take(&self.rules.hostname, &self.host_tags, &mut self.bodies);
+        }
         self.bodies.send();
     }
 }
@@ -265,6 +279,10 @@ impl Stage for MetricsStage {
                 self.spares.give(datagrams, bytes);
             }
             MetricsItem::Points(points) => return self.take_points(points, claim, now),
+            MetricsItem::Gauges(gauges, unix_s) => {
+                self.bodies.hold(claim);
+                return self.gauges.add(gauges, unix_s, permit, now.uptime);
+            }
             MetricsItem::Tags(all, of_points) => self.set_tags(all, of_points, now),
             MetricsItem::Contexts(take) => take(self.aggregator.seen()),
         }
@@ -275,7 +293,7 @@ impl Stage for MetricsStage {
 
     fn due(&self) -> Option<Duration> {
         let checks = self.checks.as_ref().map(|checks| checks.due);
-        self.aggregator.due().into_iter().chain(checks).chain(self.dated.due()).min()
+        self.aggregator.due().into_iter().chain(checks).chain(self.dated.due()).chain(self.gauges.due()).min()
     }
 
     fn on_due(&mut self, now: Now) {

@@ -3,6 +3,8 @@
 
 pub mod flushes;
 pub mod function_tags;
+pub mod health;
+pub mod host;
 pub mod invocation;
 pub mod lambda;
 pub mod log_rules;

@@ -5,6 +5,7 @@ pub mod control_http;
 pub mod dogstatsd;
 pub mod events;
 pub mod health;
+pub mod host;
 pub mod http;
 pub mod journaled;
 pub mod lambda_api;

@@ -73,6 +73,7 @@ pub struct Keeper {
     worker: Worker<()>,
     bell: Sender<Ring>,
     bytes: Arc<AtomicU64>,
+    bad_bytes: Arc<AtomicU64>,
 }
 
 impl Keeper {
@@ -87,14 +88,19 @@ impl Keeper {
         let (bell, rings) = channel(2);
         let mut keeping = Keeping::new(settings, queues, ledger, clock);
         keeping.lines.iter().for_each(|line| line.queue.attach(bell.clone()));
-        let bytes = Arc::clone(&keeping.bytes);
+        let (bytes, bad_bytes) = (Arc::clone(&keeping.bytes), Arc::clone(&keeping.bad_bytes));
         let worker = Worker::spawn("spool", exits, move || keeping.run(&rings))?;
-        Ok(Keeper { worker, bell, bytes })
+        Ok(Keeper { worker, bell, bytes, bad_bytes })
     }
 
     /// Bytes of all the spool's files, counted whenever the thread has worked.
     pub fn bytes(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.bytes)
+    }
+
+    /// Bytes that could not be read when the folder was opened.
+    pub fn bad_bytes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.bad_bytes)
     }
 
     /// Moves what is left in the queues to disk, until `by` at most. The posters must have ended.
@@ -131,6 +137,7 @@ struct Keeping {
     expire_at: Duration,
     /// For others to read.
     bytes: Arc<AtomicU64>,
+    bad_bytes: Arc<AtomicU64>,
 }
 
 impl Keeping {
@@ -154,6 +161,7 @@ impl Keeping {
             is_full: false,
             expire_at: Duration::ZERO,
             bytes: Arc::default(),
+            bad_bytes: Arc::default(),
         }
     }
 
@@ -235,6 +243,7 @@ impl Keeping {
         match Disk::open(folder, limits.clone(), value, &self.ledger, now) {
             Ok((disk, found)) => {
                 self.disk = Some(disk);
+                self.bad_bytes.store(found.damaged.1 + found.cut.1, Relaxed);
                 tell_found(&found, std::mem::take(ended_uncleanly), folder);
                 self.works();
             }

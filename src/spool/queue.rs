@@ -96,6 +96,10 @@ pub struct Level {
     pub bodies: usize,
     /// Their bytes.
     pub bytes: usize,
+    /// How many they may be, with those of queues that share the memory.
+    pub bytes_max: usize,
+    /// There is a spool, and its disk takes bodies.
+    pub is_kept: bool,
     /// How long the last flush was waited for, if there was one.
     pub flush_took: Option<Duration>,
 }
@@ -397,7 +401,8 @@ impl Queue {
     pub fn level(&self) -> Level {
         let state = self.lock();
         let bytes = state.waiting.iter().map(|body| body.bytes.len()).sum();
-        Level { bodies: state.waiting.len(), bytes, flush_took: state.flush_took }
+        let (bytes_max, is_kept) = (self.room.limit, self.room.is_kept.load(Relaxed));
+        Level { bodies: state.waiting.len(), bytes, bytes_max, is_kept, flush_took: state.flush_took }
     }
 
     /// From `until` on nobody waits for room: the end is near, and the newest bodies matter most.

@@ -34,6 +34,9 @@ use crate::startup::plan;
 use crate::startup::plan::Place;
 use crate::startup::restamping::restamp;
 use crate::startup::spooling;
+use crate::startup::status::Ends;
+use crate::startup::status::Kept;
+use crate::startup::status::Way;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Sender;
 use crate::sys::ledger::Ledger;
@@ -58,6 +61,8 @@ pub struct Deliver {
     proxied: Poster,
     keeper: Option<Keeper>,
     further: Vec<Further>,
+    /// Folder and limit of the spool.
+    spool: Option<(PathBuf, u64)>,
 }
 
 /// A further endpoint at work.
@@ -109,6 +114,7 @@ impl Deliver {
             proxied: poster("post-proxied", String::new())?,
             keeper: None,
             further: Vec::new(),
+            spool: None,
         };
         for plan in plans {
             let key = KeyHandle::new(KeyState::Ready(plan.endpoint.api_key.clone()));
@@ -150,6 +156,7 @@ impl Deliver {
         exits: &Sender<&'static str>,
     ) -> Result<(), StartError> {
         let queues = KINDS.map(|row| (row.kind, self.queue(row.kind)));
+        self.spool = Some((folder.clone(), limits.bytes_max));
         let kept = self.further.iter_mut().filter(|further| further.plan.endpoint.is_reliable);
         for Further { plan, poster, ledger, keeper } in kept {
             let queues: Vec<_> = plan.share.kinds.iter().map(|kind| (*kind, Arc::clone(poster.queue()))).collect();
@@ -160,6 +167,43 @@ impl Deliver {
         let settings = keeper::Settings { folder, limits, ended_uncleanly };
         self.keeper = Some(Keeper::start(settings, &queues, ledger, clock, exits).map_err(StartError::System)?);
         Ok(())
+    }
+
+    /// Where it all leads, to look at.
+    #[inline(never)]
+    pub fn ends(&self) -> Ends {
+        let mut ends = Ends { ways: Vec::new(), kept: Vec::new(), books: self.books() };
+        let further = self.further.iter().map(|further| (further.plan.share.signal, &further.poster));
+        for (name, poster) in self.main().into_iter().chain(further) {
+            let (address, queue) = (poster.address().to_owned(), Arc::clone(poster.queue()));
+            ends.ways.push(Way { name, address, queue, outlook: poster.outlook() });
+        }
+        let further = self.further.iter().map(|further| (&further.keeper, Some(&further.plan.folder), &further.poster));
+        for (keeper, folder, poster) in std::iter::once((&self.keeper, None, &self.traces)).chain(further) {
+            if let (Some(keeper), Some((spool, bytes_max))) = (keeper, &self.spool) {
+                let folder = folder.map_or_else(|| spool.clone(), |folder| spool.join(folder)).display().to_string();
+                let queue = Arc::clone(poster.queue());
+                ends.kept.push(Kept {
+                    folder,
+                    bytes: keeper.bytes(),
+                    bytes_max: *bytes_max,
+                    bad_bytes: keeper.bad_bytes(),
+                    queue,
+                });
+            }
+        }
+        ends
+    }
+
+    /// The posters of the main endpoints, and what each takes.
+    fn main(&self) -> [(&'static str, &Poster); 5] {
+        [
+            ("traces", &self.traces),
+            ("stats", &self.stats),
+            ("logs", &self.logs),
+            ("metrics", &self.metrics),
+            ("proxied", &self.proxied),
+        ]
     }
 
     /// Bytes of the spool on disk; `None` when there is none.
@@ -181,7 +225,7 @@ impl Deliver {
 
     /// All queues, those of further endpoints last.
     pub fn queues(&self) -> Vec<Arc<Queue>> {
-        let main = [&self.traces, &self.stats, &self.logs, &self.metrics, &self.proxied];
+        let main = self.main().map(|(_, poster)| poster);
         let all = main.into_iter().chain(self.further.iter().map(|further| &further.poster));
         all.map(|poster| Arc::clone(poster.queue())).collect()
     }

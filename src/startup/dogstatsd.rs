@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::config::MapperProfiles;
 use crate::config::Mapping;
+use crate::model::tags::Tags;
 use crate::pipeline::metrics;
 use crate::pipeline::metrics::Origin;
 use crate::process::metrics as rules;
@@ -29,6 +30,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,7 +55,7 @@ pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -
     let rules = rules::Settings {
         hostname: hostname.to_owned(),
         host_tag: place == Place::Edge,
-        global_tags: tags.pairs().iter().map(|(key, value)| format!("{key}:{value}")).collect(),
+        global_tags: listed(&tags),
         namespace: config.statsd_metric_namespace.as_deref().map(with_dot).unwrap_or_default(),
         namespace_blocklist: config.statsd_metric_namespace_blacklist.0.clone(),
         blocklist: config.statsd_metric_blocklist.0.clone(),
@@ -72,11 +74,27 @@ pub fn settings(config: &Config, place: Place, hostname: &str, memory: Memory) -
     };
     let settings = metrics::Settings {
         rules,
+        host_tags: listed(&host_tags(config)),
         body_bytes_max: memory.body,
         compression_level: config.compression_level,
         origin: Some(origin),
     };
     (settings, refused)
+}
+
+/// Tags of points of the machine, which is no service and has no version.
+fn host_tags(config: &Config) -> Tags {
+    let mut tags = Tags::default();
+    if let Some(env) = &config.env {
+        tags.push("env", env);
+    }
+    tags.extend(&config.tags);
+    tags.extend(&config.extra_tags);
+    tags
+}
+
+fn listed(tags: &Tags) -> Vec<String> {
+    tags.pairs().iter().map(|(key, value)| format!("{key}:{value}")).collect()
 }
 
 fn with_dot(namespace: &str) -> String {
@@ -140,6 +158,17 @@ impl Dogstatsd {
     /// The UDP port's address.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.udp.as_ref().and_then(datagrams::Server::local_addr)
+    }
+
+    /// Those that are wanted, each with where it listens if it could be opened.
+    pub fn doors(&self, config: &Config) -> Vec<(&'static str, Option<String>)> {
+        let udp = config.dogstatsd_port.0.map(|_| ("dogstatsd", self.local_addr().map(|address| address.to_string())));
+        let socket = |name, path: &Option<PathBuf>, is_open: bool| {
+            path.as_ref().map(|path| (name, is_open.then(|| path.display().to_string())))
+        };
+        let unix = socket("dogstatsd socket", &config.dogstatsd_socket, self.unix.is_some());
+        let stream = socket("dogstatsd stream socket", &config.dogstatsd_stream_socket, self.stream.is_some());
+        udp.into_iter().chain(unix).chain(stream).filter(|_| config.use_dogstatsd).collect()
     }
 
     /// Tells the ledger, whenever it is called, what the system has lost before it was received.

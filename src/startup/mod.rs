@@ -12,10 +12,12 @@ mod control;
 mod deliver;
 mod description;
 mod dogstatsd;
+mod flare;
 mod function;
 mod further;
 mod hands;
 mod health;
+mod host;
 mod journaling;
 mod lambda;
 mod log_plan;
@@ -29,8 +31,10 @@ mod reload;
 mod restamping;
 mod spooling;
 mod state;
+mod status;
 
 use crate::commands;
+use crate::commands::ask::Question;
 use crate::config;
 use crate::config::AwsEnv;
 use crate::config::Command;
@@ -50,6 +54,7 @@ use crate::model::rates::RatesHandle;
 use crate::process::invocation::Invocations;
 use crate::secrets::Resolver;
 use crate::sources::health::Health;
+use crate::sources::host::HostMetrics;
 use crate::sources::http::tiny;
 use crate::sources::trace_proxy::Direct;
 use crate::sources::trace_proxy::Proxies;
@@ -75,6 +80,7 @@ use crate::startup::plan::Place;
 use crate::startup::receiver::TraceAgent;
 use crate::startup::reload::Reload;
 use crate::startup::state::State;
+use crate::startup::status::Sight;
 use crate::sys::clock::Clock;
 use crate::sys::gate::Gate;
 use crate::sys::inbox::Receiver;
@@ -113,9 +119,15 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
     let done = match config::parse_args(args).map_err(StartError::Args)? {
         Command::Run(args) => run(&args, env, &program),
         Command::Check(args) => check(&args, env),
-        Command::DogstatsdStats(args, json) => {
-            let config = config::load(&args, env, false).config;
-            commands::dogstatsd_stats::dogstatsd_stats(&control::socket_path(&config), json).and_then(|text| print(&text))
+        Command::DogstatsdStats(args, json) => ask(&args, env, control::STATS, json).and_then(|text| print(&text)),
+        Command::Status(args, json) => ask(&args, env, control::STATUS, json).and_then(|text| print(&text)),
+        Command::Health(args) => ask(&args, env, control::HEALTH, false).and_then(|answer| {
+            let is_healthy = answer.trim_end() == control::HEALTHY;
+            print(&answer).map(|exit| if is_healthy { exit } else { Exit::Unhealthy })
+        }),
+        Command::Flare(args, archive) => {
+            hide_memory();
+            flare::flare(&args, archive, env)
         }
         Command::Spool(args, spool) => {
             let place = place(&args, &AwsEnv::of(env));
@@ -204,8 +216,14 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let dogstatsd = Dogstatsd::start(&servers, &pipelines);
     let trace_agent = servers.trace_agent(&pipelines, proxies, dogstatsd.local_addr());
     let health = health::start(&servers, &deliver, &dogstatsd, &pipelines);
-    let control =
-        (place == Place::Edge && state.is_kept()).then(|| Control::start(&servers, &pipelines.metrics.inbox())).flatten();
+    let host_metrics = host::start(args, &servers, &pipelines);
+    let control = (place == Place::Edge && state.is_kept()).then(|| {
+        let doors = status::doors(config, communication.as_ref(), trace_agent.as_ref(), &dogstatsd);
+        let needed = args.out.is_none().then(|| key.clone());
+        let sight = Sight::new(&servers, &loaded, needed, deliver.ends(), doors, Box::new(dogstatsd.counts_missed(&ledger)));
+        Control::start(&servers, &pipelines.metrics.inbox(), sight)
+    });
+    let control = control.flatten();
     let addresses = (communication.as_ref().and_then(|s| s.local_addr()), trace_agent.as_ref().and_then(|s| s.local_addr()));
 
     let taking_in = journaling.as_ref().map(|journaling| journaling.take_in(&ingest, clock, &exits_tx)).transpose()?;
@@ -248,6 +266,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         relay,
         dogstatsd,
         health,
+        host_metrics,
         control,
         gate,
         events,
@@ -271,6 +290,7 @@ struct Running {
     relay: Client,
     dogstatsd: Dogstatsd,
     health: Option<Health>,
+    host_metrics: Option<HostMetrics>,
     control: Option<Control>,
     gate: Gate,
     events: Receiver<MainEvent>,
@@ -287,7 +307,7 @@ struct Running {
 #[inline(never)]
 fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>, clock: Clock) {
     let Running { communication, trace_agent, relay, dogstatsd, health, control, gate, events, .. } = running;
-    let Running { mut main_loop, pipelines, deliver, journaling, taking_in, state, .. } = running;
+    let Running { host_metrics, mut main_loop, pipelines, deliver, journaling, taking_in, state, .. } = running;
     let [a_quarter, a_half, three_quarters, by] = [1, 2, 3, 4].map(|quarters| clock.instant_in(time * quarters / 4));
     log::info!("stopping: {}", describe_stop(stop));
     deliver.wait_no_longer_than(a_half);
@@ -309,6 +329,9 @@ fn shutdown(running: Running, stop: &Stop, time: Duration, ledger: &Arc<Ledger>,
     }
     if let Some(health) = health {
         health.stop(a_quarter);
+    }
+    if let Some(host_metrics) = host_metrics {
+        host_metrics.stop(a_quarter);
     }
     let count_missed = dogstatsd.counts_missed(ledger);
     dogstatsd.stop(a_quarter);
@@ -367,6 +390,11 @@ fn without_key(lambda: Option<LambdaSide>) -> Result<Exit, StartError> {
         None => Ok(Exit::Config),
         Some(lambda) => lambda.idle().map(|()| Exit::Clean),
     }
+}
+
+/// What the agent that runs with these settings answers.
+fn ask(args: &RunArgs, env: &Env, path: &'static str, json: bool) -> Result<String, StartError> {
+    commands::ask::ask(&control::socket_path(&config::load(args, env, false).config), Question { path, json })
 }
 
 #[inline(never)]

@@ -55,7 +55,7 @@ pub enum Place {
 pub fn hostname(config: &Config, place: Place) -> String {
     match place {
         Place::Lambda => String::new(),
-        Place::Edge => config.hostname.clone().or_else(|| host::name(Path::new("/"))).unwrap_or_default(),
+        Place::Edge => config.hostname.clone().or_else(|| Some(host::name(Path::new("/"))?.0)).unwrap_or_default(),
     }
 }
 

@@ -62,6 +62,11 @@ impl TraceAgent {
         self.unix.as_ref().map(|(_, file)| file.path())
     }
 
+    /// Who counts what is refused, at both doors.
+    pub fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.service)
+    }
+
     /// What was refused so far, at both doors.
     pub fn refusals(&self) -> &Refusals {
         self.service.refusals()

@@ -128,6 +128,15 @@ impl Clock {
         self.doubted().is_none_or(|truth| truth.change(|wall_clock| (wall_clock.is_known(), News::None)))
     }
 
+    /// By how many milliseconds the time that is told is ahead of the machine's wall clock; `None` while nobody knows the time.
+    #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
+    pub fn offset_ms(&self) -> Option<i64> {
+        let Some(truth) = self.doubted() else { return Some(0) };
+        let (uptime, wall) = (self.origin.elapsed(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let offset = truth.change(|clock| (clock.is_known().then(|| clock.offset(uptime, wall)), News::None));
+        offset.map(|nanos| nanos / 1_000_000)
+    }
+
     fn doubted(&self) -> Option<&'static Truth> {
         self.truth.filter(|truth| !truth.is_believed.load(Relaxed))
     }

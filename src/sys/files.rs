@@ -95,10 +95,31 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// A file system at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Those that nobody uses.
+    pub unused: u64,
+    /// Those of them that anyone may use.
+    pub free: u64,
+    /// Files that it can hold; 0 where there is no limit.
+    pub files: u64,
+    /// And those that it can hold besides.
+    pub files_free: u64,
+}
+
+/// The file system that holds `path`.
+pub fn file_system(path: &Path) -> io::Result<FileSystem> {
+    let stat = rustix::fs::statvfs(path)?;
+    let [bytes, unused, free] = [stat.f_blocks, stat.f_bfree, stat.f_bavail].map(|blocks| blocks.saturating_mul(stat.f_frsize));
+    Ok(FileSystem { bytes, unused, free, files: stat.f_files, files_free: stat.f_ffree })
+}
+
 /// Bytes of the file system that holds `path`: all of them, and those that can still be had.
 pub fn file_system_bytes(path: &Path) -> io::Result<(u64, u64)> {
-    let stat = rustix::fs::statvfs(path)?;
-    Ok((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    file_system(path).map(|found| (found.bytes, found.free))
 }
 
 /// Whether `path` can be read again and again: a pipe or a device would hold the reader up, or be empty by now. So can what is not there.

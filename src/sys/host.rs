@@ -8,13 +8,13 @@ const NAME_BYTES_MAX: usize = 256;
 /// The file has some fifty short lines.
 const STATUS_BYTES_MAX: usize = 16 * 1024;
 
-/// The system's host name, from files below `root`, which is `/` outside tests. `None` for none and for `localhost`, which names
-/// every machine.
-pub fn name(root: &Path) -> Option<String> {
-    let read = |path: &str| {
+/// The system's host name and the file that told it, from files below `root`, which is `/` outside tests. `None` for none and for
+/// `localhost`, which names every machine.
+pub fn name(root: &Path) -> Option<(String, &'static str)> {
+    let read = |path: &'static str| {
         let content = files::read_small(&root.join(path), NAME_BYTES_MAX).ok()?;
         let name = String::from_utf8(content).ok()?.trim().to_owned();
-        (!name.is_empty() && !name.starts_with("localhost")).then_some(name)
+        (!name.is_empty() && !name.starts_with("localhost")).then_some((name, path))
     };
     read("proc/sys/kernel/hostname").or_else(|| read("etc/hostname"))
 }
@@ -50,6 +50,6 @@ mod tests {
         fs::write(root.join("proc/sys/kernel/hostname"), "localhost\n").unwrap();
         assert_eq!(name(&root), None);
         fs::write(root.join("etc/hostname"), "gw-1\n").unwrap();
-        assert_eq!(name(&root), Some("gw-1".to_owned()));
+        assert_eq!(name(&root), Some(("gw-1".to_owned(), "etc/hostname")));
     }
 }

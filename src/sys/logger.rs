@@ -6,9 +6,12 @@
 use crate::sys::clock::{Clock, Utc};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{Config, ConfigBuilder, WriteLogger};
+use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// How a line looks and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,37 @@ pub fn configure(level: LevelFilter, json: bool) {
     JSON.store(json, Relaxed);
 }
 
+/// A warning or an error that was written, for whoever asks later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// When, since 1970.
+    pub unix: Duration,
+    /// How bad.
+    pub level: Level,
+    /// What it says, as it was written, cut after [`REMEMBERED_CHARS`].
+    pub text: String,
+}
+
+/// How many are remembered, and how much of each.
+const REMEMBERED_MAX: usize = 16;
+const REMEMBERED_CHARS: usize = 400;
+
+/// One for the process, as the log is.
+static REMEMBERED: Mutex<VecDeque<Remembered>> = Mutex::new(VecDeque::new());
+
+/// The latest warnings and errors, oldest first.
+pub fn remembered() -> Vec<Remembered> {
+    REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+}
+
+fn remember(unix: Duration, level: Level, text: &str) {
+    let mut lines = REMEMBERED.lock().unwrap_or_else(PoisonError::into_inner);
+    while REMEMBERED_MAX <= lines.len() {
+        lines.pop_front();
+    }
+    lines.push_back(Remembered { unix, level, text: text.chars().take(REMEMBERED_CHARS).collect() });
+}
+
 /// Whether lines on stderr are JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
@@ -76,7 +110,11 @@ impl Log for Logger {
             Form::Text | Form::Json if JSON.load(Relaxed) => Form::Json,
             Form::Text | Form::Json => Form::Text,
         };
-        let line = line(form, record.level(), &record.args().to_string(), Utc::of(self.clock.now().unix));
+        let (message, unix) = (record.args().to_string(), self.clock.now().unix);
+        if record.level() <= Level::Warn {
+            remember(unix, record.level(), &message);
+        }
+        let line = line(form, record.level(), &message, Utc::of(unix));
         self.inner.log(&Record::builder().level(record.level()).args(format_args!("{line}")).build());
     }
 
@@ -169,6 +207,16 @@ mod tests {
     fn a_message_cannot_forge_a_second_line() {
         check(Form::Text, "a\nb\r", "2026-01-02 03:04:05 UTC | MOTE | WARN | a b ");
         check(Form::Lambda, "a\n\"b\\", r#"{"status":"WARN","message":"DD_EXTENSION | WARN | a\u000a\"b\\"}"#);
+    }
+
+    #[test]
+    fn only_the_latest_lines_are_remembered_and_of_long_ones_the_beginning() {
+        for number in 0..40 {
+            remember(Duration::from_secs(number), Level::Warn, &format!("{number} {}", "x".repeat(1_000)));
+        }
+        let lines = remembered();
+        assert_eq!((lines.len(), lines[0].text.len()), (REMEMBERED_MAX, REMEMBERED_CHARS));
+        assert_eq!(lines.iter().map(|line| line.unix.as_secs()).collect::<Vec<_>>(), (24..40).collect::<Vec<_>>());
     }
 
     #[test]

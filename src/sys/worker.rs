@@ -20,6 +20,14 @@ const STACK_BYTES: usize = 1024 * 1024;
 /// How often a body is started in all.
 const RUNS_MAX: u32 = 2;
 
+/// Panics of workers so far. One for the process, since a panic is nobody's in particular.
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many workers have panicked since the start; each was caught.
+pub fn panics() -> usize {
+    PANICS.load(SeqCst)
+}
+
 /// A running thread that will report one value.
 #[derive(Debug)]
 pub struct Worker<R> {
@@ -67,8 +75,10 @@ impl<R: Send + 'static> Worker<R> {
         mut body: impl FnMut() -> R + Send + 'static,
     ) -> io::Result<Worker<R>> {
         let (report_tx, report) = channel(1);
-        let body = move || drop(report_tx.send(body())); // the owner may have stopped waiting; nobody is left to tell
-        start(name, exits.clone(), Box::new(body))?;
+        let job = move || {
+            let _ = report_tx.send(body()); // the owner may have stopped waiting; nobody is left to tell
+        };
+        start_thread(name, exits.clone(), Box::new(job))?;
         Ok(Worker { name, report })
     }
 
@@ -81,23 +91,27 @@ impl<R: Send + 'static> Worker<R> {
     }
 }
 
-/// One copy for all workers: what a thread needs is a kilobyte of program.
-fn start(name: &'static str, exits: Sender<&'static str>, mut body: Box<dyn FnMut() + Send>) -> io::Result<()> {
-    let run_all = move || {
+/// Runs `job`, and once more if it panics. Apart from what is generic, so that what a thread needs is in the program once and not for each
+/// body: 2 kB a piece. The report's sender goes with the job, so that whoever waits learns of its end.
+fn start_thread(name: &'static str, exits: Sender<&'static str>, mut job: Box<dyn FnMut() + Send>) -> io::Result<()> {
+    let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    let run = move || {
         let _exit = ExitNotice { name, exits };
         for run in 1..=RUNS_MAX {
-            match catch_unwind(AssertUnwindSafe(&mut body)) {
-                Ok(()) => return,
-                Err(_) if run < RUNS_MAX => log::error!("worker {name} panicked and is started again"),
-                Err(_) => log::error!("worker {name} panicked again and stays down"),
+            if catch_unwind(AssertUnwindSafe(&mut job)).is_ok() {
+                return;
+            }
+            PANICS.fetch_add(1, SeqCst);
+            match run {
+                RUNS_MAX => log::error!("worker {name} panicked again and stays down"),
+                _ => log::error!("worker {name} panicked and is started again"),
             }
         }
     };
-    thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(run_all).map(drop)
+    thread.spawn(run).map(drop)
 }
 
-/// A thread for something short, such as one question to someone who may not answer. Boxed, so that each does not add another copy of what
-/// a thread needs to the program; what it finds it leaves where it was told.
+/// A thread for something short, such as one question to someone who may not answer, or rare; what it finds it leaves where it was told.
 pub fn start_short(name: &'static str, exits: &Sender<&'static str>, body: Box<dyn FnMut() + Send>) -> io::Result<Worker<()>> {
     Worker::spawn(name, exits, body)
 }
@@ -127,10 +141,6 @@ impl Crew {
 
     /// Runs `job` in a new thread. `false`, and the job dropped, when all places are taken or the system gives no thread.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) -> bool {
-        self.run_boxed(Box::new(job))
-    }
-
-    fn run_boxed(&self, job: Box<dyn FnOnce() + Send>) -> bool {
         let Some(place) = self.take_place() else { return false };
         let (name, panics) = (self.name, Arc::clone(&self.panics));
         let spawned = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {

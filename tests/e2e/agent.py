@@ -155,8 +155,9 @@ class Setup:
         return path
 
     def agent_env(self, folder, intake=None, **more):
-        """What an operator would set, and no more. Ports stay at their defaults where those are surely free."""
-        env = {"PATH": os.environ["PATH"], "DD_HOSTNAME": HOSTNAME, "DD_RUN_PATH": str(folder / "state")}
+        """What an operator would set, and no more. Ports stay at their defaults where those are surely free. Cases count metrics, so the
+        machine's own are off."""
+        env = {"PATH": os.environ["PATH"], "DD_HOSTNAME": HOSTNAME, "DD_RUN_PATH": str(folder / "state"), "DD_HOST_METRICS": "false"}
         (folder / "state").mkdir(exist_ok=True)
         if intake:
             env |= {"DD_API_KEY": API_KEY, "DD_APM_DD_URL": intake.url, "DD_LOGS_CONFIG_LOGS_DD_URL": intake.url,

@@ -56,10 +56,25 @@ pub fn settings() -> Vec<(&'static str, String)> {
         ("DD_APM_RECEIVER_SOCKET", "off".into()), // whatever folders the machine has
         ("DD_DOGSTATSD_PORT", "__random__".into()),
         ("DD_HOSTNAME", "test-host".into()),
+        ("DD_HOST_METRICS", "false".into()),  // tests count what they send
         ("DD_SHUTDOWN_TIMEOUT", "60".into()), // a guard: the other side answers
         ("DD_RUN_PATH", format!("{}/run", env!("CARGO_TARGET_TMPDIR"))),
         ("DD_FORWARDER_STORAGE_MAX_SIZE_IN_BYTES", "0".into()), // that path is shared; those who test the spool have their own
     ]
+}
+
+/// Runs `program`, under the emulator where this machine cannot.
+pub fn command(program: &Path) -> Command {
+    let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    match words.next() {
+        Some(first) => {
+            let mut command = Command::new(first);
+            command.args(words).arg(program);
+            command
+        }
+        None => Command::new(program),
+    }
 }
 
 impl Agent {
@@ -71,16 +86,7 @@ impl Agent {
 
     /// The same under another file name.
     pub fn start_as(program: &Path, args: &[&str], env: &[(&str, String)]) -> Agent {
-        let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
-        let mut words = runner.split_whitespace();
-        let mut command = match words.next() {
-            Some(first) => {
-                let mut command = Command::new(first);
-                command.args(words).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
+        let mut command = command(program);
         command.args(args).env_clear().envs(env.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::host::Gauge;
 use crate::out::checks as show_checks;
 use crate::out::metrics as show;
 use crate::process::metrics::histogram::Aggregates;
@@ -45,7 +46,8 @@ fn rig_with(rules: rules::Settings, body_bytes_max: usize) -> Rig {
     let ledger = Ledger::new();
     let queues = Queues { series: queue(), sketches: queue(), events: queue(), checks: queue() };
     let origin = Some(Origin { product: 10, category: 10, service: 0 });
-    let settings = Settings { rules, body_bytes_max, compression_level: 1, origin };
+    let host_tags = vec!["team:edge".to_owned()];
+    let settings = Settings { rules, host_tags, body_bytes_max, compression_level: 1, origin };
     let stage = MetricsStage::new(settings, queues.clone(), Arc::clone(&ledger));
     Rig { stage, ledger, queues, budget: Budget::new(1 << 20) }
 }
@@ -403,4 +405,51 @@ fn points_without_a_flush_leave_when_they_are_due_or_many() {
     let parcel = rig.parcel(MetricsItem::Points((0..1000).map(point).collect()), 1000);
     rig.stage.take(parcel, at(12));
     assert_eq!((rig.stage.dated.due(), rig.sketches().len()), (None, 1001));
+}
+
+fn gauges(rig: &mut Rig, now: Now) {
+    let gauge = |name, value, tags: &str| Gauge { name, value, tags: tags.to_owned() };
+    let device = "device:/dev/sda1,device_name:sda1";
+    let points =
+        vec![gauge("system.load.1", 0.5, ""), gauge("system.disk.used", 7.0, device), gauge("system.disk.free", 3.0, device)];
+    let parcel = rig.parcel(MetricsItem::Gauges(points, 1_700_000_003), 3);
+    rig.stage.take(parcel, now);
+}
+
+#[test]
+fn points_of_the_machine_have_the_users_tags_and_their_device_and_no_origin() {
+    let mut rig = rig();
+    gauges(&mut rig, at(5));
+    assert_eq!((rig.stage.due(), rig.budget.taken()), (Some(Duration::from_secs(15)), 1));
+    rig.books("metrics accepted=3 restored=0 sent=0 memory=3 spool=0 dropped=0; balanced lost=0");
+    rig.stage.on_due(at(15));
+    assert_eq!((rig.stage.due(), rig.budget.taken()), (None, 0));
+    let series = rig.series();
+    let resource = |kind: &str, name: &str| json!({"type": kind, "name": name});
+    assert_eq!(series[0]["metric"], "system.load.1");
+    assert_eq!((&series[0]["type"], &series[0]["points"]), (&json!("gauge"), &json!([[1_700_000_003, 0.5]])));
+    assert_eq!((&series[0]["resources"], &series[0]["tags"]), (&json!([resource("host", "gw-1")]), &json!(["team:edge"])));
+    assert_eq!(series[1]["resources"], json!([resource("host", "gw-1"), resource("device", "/dev/sda1")]));
+    assert_eq!(series[2]["tags"], json!(["device_name:sda1", "team:edge"]));
+    assert!(series.iter().all(|series| series.get("origin").is_none()), "{series:#?}");
+    rig.books("metrics accepted=3 restored=0 sent=3 memory=0 spool=0 dropped=0; balanced lost=0");
+}
+
+#[test]
+fn points_of_the_machine_share_the_body_of_others_and_leave_with_every_flush() {
+    let mut rig = rig();
+    rig.send(&["a:1|c"], at(1));
+    gauges(&mut rig, at(5));
+    let parcel = rig.parcel_of(&["a:1|c"]);
+    rig.stage.take(parcel, at(6)); // looks for a bucket that is over, and there is none
+    rig.stage.on_due(at(10));
+    let bodies = rig.take(&rig.queues.series, |body| collect(|each| show::series(body, each).is_ok()));
+    assert_eq!(bodies.iter().map(Vec::len).collect::<Vec<_>>(), [4]);
+    for end in [MetricsStage::flush, MetricsStage::finish] {
+        let mut rig = self::rig();
+        gauges(&mut rig, at(5));
+        end(&mut rig.stage, at(6));
+        assert_eq!((rig.series().len(), rig.stage.due()), (3, None));
+        assert!(rig.ledger.snapshot().is_quiet());
+    }
 }

@@ -110,6 +110,11 @@ impl Server {
         &self.hall.service.refusals
     }
 
+    /// Who counts what is refused.
+    pub fn service(&self) -> Arc<Service> {
+        Arc::clone(&self.hall.service)
+    }
+
     /// Takes no more connections and lets requests in progress be answered until `by`; whether all were. Idle connections cannot
     /// be closed from here: they get 503 if they still send something, and end after `idle_time`.
     pub fn stop(self, by: Instant) -> bool {
