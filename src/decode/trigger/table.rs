@@ -79,6 +79,46 @@ const S: f64 = 1e9;
 
 /// All of them.
 pub const ROWS: &[Row] = &[
+    // What authorises a request has most of the request's members, and is no part of its way.
+    Row {
+        source: "api-gateway",
+        record: Record::Event,
+        when: "type=TOKEN authorizationToken methodArn",
+        carried: Carried::Nowhere,
+        arn: "{methodArn}",
+        tags: "\
+< http.method {methodArn|/2}
+< http.url_details.path /{methodArn|/3+}",
+        span: None,
+    },
+    Row {
+        source: "api-gateway",
+        record: Record::Event,
+        when: "type=REQUEST methodArn requestContext.apiId",
+        carried: Carried::Headers,
+        arn: "{methodArn}",
+        tags: "\
+< http.url_details.path {requestContext.path?path}
+< http.method {requestContext.httpMethod?httpMethod}
+< http.route {requestContext.resourcePath?resource}
+< http.user_agent {requestContext.identity.userAgent}
+< http.referer {headers.referer}",
+        span: None,
+    },
+    Row {
+        source: "api-gateway",
+        record: Record::Event,
+        when: "type=REQUEST routeArn requestContext.apiId",
+        carried: Carried::Headers,
+        arn: "{routeArn}",
+        tags: "\
+< http.url_details.path {requestContext.http.path}
+< http.method {requestContext.http.method}
+< http.route {routeKey| -1}
+< http.user_agent {requestContext.http.userAgent}
+< http.referer {headers.referer}",
+        span: None,
+    },
     Row {
         source: "api-gateway",
         record: Record::Event,
@@ -416,6 +456,52 @@ pub const ROWS: &[Row] = &[
         carried: Carried::Nowhere,
         arn: "",
         tags: "",
+        span: None,
+    },
+    Row {
+        source: "cloudfront",
+        record: Record::First,
+        when: "cf",
+        carried: Carried::Nowhere,
+        arn: "",
+        tags: "\
+< http.method {cf.request.method}
+< http.url_details.path {cf.request.uri}",
+        span: None,
+    },
+    // Its headers are those of any event's `request`.
+    Row {
+        source: "appsync",
+        record: Record::Event,
+        when: "info.selectionSetGraphQL",
+        carried: Carried::Nowhere,
+        arn: "",
+        tags: "",
+        span: None,
+    },
+    // A batch job over objects, which begins each invocation with one of them.
+    Row {
+        source: "s3",
+        record: Record::Event,
+        when: "invocationSchemaVersion job.id tasks.0.s3Key",
+        carried: Carried::Nowhere,
+        arn: "aws:s3",
+        tags: "",
+        span: None,
+    },
+    // Kong's gateway writes what API Gateway does but for its context; after all others, since it has nothing that only it has.
+    Row {
+        source: "api-gateway",
+        record: Record::Event,
+        when: "httpMethod resource",
+        carried: Carried::Headers,
+        arn: "",
+        tags: "\
+< http.url_details.path {path}
+< http.method {httpMethod}
+< http.route {resource}
+< http.user_agent {headers.user-agent}
+< http.referer {headers.referer}",
         span: None,
     },
 ];
