@@ -9,7 +9,8 @@
 //! /lambda/logs               200: a batch of telemetry events
 //! ```
 //! Client libraries wait 100 ms to 3 s for an answer and the function waits with them, so nothing but a place in the main loop's queue
-//! is taken before the answer; and that before it, so that the platform's telemetry cannot overtake the call.
+//! is taken before the answer; and that before it, so that the platform's telemetry cannot overtake the call. An event or an answer that is
+//! larger than Lambda's own limit, or finds no memory, is left where it is: what the call's headers say counts all the same.
 
 use crate::decode::calls;
 use crate::decode::calls::Read;
@@ -24,6 +25,7 @@ use crate::sources::MainEvent;
 use crate::sources::accept;
 use crate::sources::http::Handler;
 use crate::sources::http::Head;
+use crate::sources::http::Headers;
 use crate::sources::http::Request;
 use crate::sources::http::Response;
 use crate::sources::take_back;
@@ -112,14 +114,14 @@ impl LambdaHandler {
         }
     }
 
-    fn start_invocation(&self, request: &Request) -> Response {
-        let header = |name: &str| request.headers.get(name);
-        let Read { context, trigger } = calls::start(&request.body, &self.calls, header);
+    fn start_invocation(&self, headers: &Headers, body: &[u8]) -> Response {
+        let header = |name: &str| headers.get(name);
+        let Read { context, trigger } = calls::start(body, &self.calls, header);
         let call = StartCall {
             request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
             context: context.clone(),
             trigger: trigger.map(Box::new),
-            shown: calls::captured("function.request", &request.body, &self.calls),
+            shown: calls::captured("function.request", body, &self.calls),
             at: self.clock.now().unix_nanos(),
         };
         let mut answer = ok();
@@ -131,19 +133,28 @@ impl LambdaHandler {
         answer
     }
 
-    fn end_invocation(&self, request: &Request) -> Response {
-        let header = |name: &str| request.headers.get(name);
+    fn end_invocation(&self, headers: &Headers, body: &[u8]) -> Response {
+        let header = |name: &str| headers.get(name);
         let call = EndCall {
             request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
             context: calls::context(&self.calls.styles, header),
             span_id: calls::placeholder_span_id(header),
             error: calls::handler_error(header),
-            status_code: calls::status_code(&request.body),
-            shown: calls::captured("function.response", &request.body, &self.calls),
+            status_code: calls::status_code(body),
+            shown: calls::captured("function.response", body, &self.calls),
             at: self.clock.now().unix_nanos(),
         };
         hand_on(&self.events, Event::Ended(call));
         ok()
+    }
+
+    /// A call that is about an invocation, if this is one.
+    fn call(&self, path: &str, headers: &Headers, body: &[u8]) -> Option<Response> {
+        match path {
+            "/lambda/start-invocation" => Some(self.start_invocation(headers, body)),
+            "/lambda/end-invocation" => Some(self.end_invocation(headers, body)),
+            _ => None,
+        }
     }
 
     fn trace_context(&self) -> Response {
@@ -181,15 +192,20 @@ impl Handler for LambdaHandler {
         }
     }
 
-    fn overloaded(&self, _head: &Head) -> Response {
-        Response::text(429, "too many requests")
+    fn overloaded(&self, head: &Head) -> Response {
+        self.without_body(head).unwrap_or_else(|| Response::text(429, "too many requests"))
+    }
+
+    fn without_body(&self, head: &Head) -> Option<Response> {
+        self.call(&head.path, &head.headers, b"")
     }
 
     fn answer(&self, request: Request) -> Response {
+        if let Some(response) = self.call(&request.path, &request.headers, &request.body) {
+            return response;
+        }
         match request.path.as_str() {
             "/lambda/logs" => self.telemetry(request),
-            "/lambda/start-invocation" => self.start_invocation(&request),
-            "/lambda/end-invocation" => self.end_invocation(&request),
             "/trace-context" => self.trace_context(),
             "/lambda/flush" => self.flush(),
             _ => ok(),
