@@ -71,6 +71,38 @@ fn an_event_or_answer_that_is_too_large_takes_no_span_away() {
 }
 
 #[test]
+fn what_is_shown_of_payloads_has_a_share_of_the_memory_and_gives_it_back() {
+    // A 32nd of it is for payloads, and one of these takes more than half of that.
+    let extra = [("DD_CAPTURE_LAMBDA_PAYLOAD", "true"), ("DD_MAX_MEMORY", "8388608"), ("DD_LOG_LEVEL", "warn")];
+    let (stage, port) = sandbox("captured", &extra);
+    let value = "x".repeat(4_096);
+    let payload: Value = (0..40).map(|number| (format!("m{number}"), json!(value))).collect();
+    let start = |id: &str| {
+        let headers = [("lambda-runtime-aws-request-id", id)];
+        assert_eq!(send(port, "POST", "/lambda/start-invocation", &headers, payload.to_string().as_bytes()).0, 200);
+    };
+    let end = |id: &str| {
+        stage.lambda.invoke(id, FAR);
+        let headers = [("lambda-runtime-aws-request-id", id), ("x-datadog-span-id", "13")];
+        assert_eq!(send(port, "POST", "/lambda/end-invocation", &headers, b"{}").0, 200);
+        telemetry(port, &[started(id), done(id, "success")]);
+        stage.lambda.wait_asked();
+        let spans = stage.intake.records_of("traces");
+        let span = spans.iter().find(|span| span["meta"]["request_id"] == id).unwrap();
+        span["meta"].get("function.request.m0").is_some()
+    };
+    ["r-1", "r-2", "r-3"].map(start);
+    assert_eq!(["r-1", "r-2", "r-3"].map(end), [true, false, false]);
+    start("r-4");
+    assert!(end("r-4"), "there is room again");
+    stage.lambda.shutdown(2_000);
+    let finished = stage.agent.finish();
+    assert_ok(&finished);
+    let told = finished.lines().filter(|line| line.contains("payloads of invocations at once")).count();
+    assert_eq!(told, 1, "{finished:#?}");
+}
+
+#[test]
 fn a_span_points_to_the_object_of_its_own_event_only() {
     let (stage, port) = sandbox("pointers", &[]);
     let case: Value = serde_json::from_str(include_str!("../fixtures/lambda/s3.json")).unwrap();

@@ -9,6 +9,7 @@ pub mod metric;
 pub mod metrics_item;
 pub mod rates;
 pub mod series;
+pub mod shown;
 pub mod stats;
 pub mod tags;
 pub mod texts;

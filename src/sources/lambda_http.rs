@@ -20,6 +20,7 @@ use crate::decode::events;
 use crate::model::invocation::EndCall;
 use crate::model::invocation::Event;
 use crate::model::invocation::StartCall;
+use crate::model::shown::Shown;
 use crate::model::trace_context::TraceContext;
 use crate::sources::MainEvent;
 use crate::sources::accept;
@@ -35,9 +36,12 @@ use crate::sys::inbox::Sender;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
+use crate::sys::memory::Budget;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -67,6 +71,9 @@ pub struct LambdaHandler {
     clock: Clock,
     on_flush: OnFlush,
     calls: CallSettings,
+    /// For what is captured.
+    captured: Budget,
+    has_warned: AtomicBool,
     /// Behind a mutex, because `/trace-context` asks from another connection's thread for what is true now.
     latest_context: Mutex<TraceContext>,
 }
@@ -80,7 +87,9 @@ impl LambdaHandler {
         on_flush: OnFlush,
         calls: CallSettings,
     ) -> LambdaHandler {
-        LambdaHandler { events, ledger, clock, on_flush, calls, latest_context: Mutex::default() }
+        let captured = Budget::new(calls.captured_bytes_max);
+        let (has_warned, latest_context) = (AtomicBool::new(false), Mutex::default());
+        LambdaHandler { events, ledger, clock, on_flush, calls, captured, has_warned, latest_context }
     }
 
     fn telemetry(&self, request: Request) -> Response {
@@ -121,7 +130,7 @@ impl LambdaHandler {
             request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
             context: context.clone(),
             trigger: trigger.map(Box::new),
-            shown: calls::captured("function.request", body, &self.calls),
+            shown: self.shown("function.request", body),
             at: self.clock.now().unix_nanos(),
         };
         let mut answer = ok();
@@ -141,7 +150,7 @@ impl LambdaHandler {
             span_id: calls::placeholder_span_id(header),
             error: calls::handler_error(header),
             status_code: calls::status_code(body),
-            shown: calls::captured("function.response", body, &self.calls),
+            shown: self.shown("function.response", body),
             at: self.clock.now().unix_nanos(),
         };
         hand_on(&self.events, Event::Ended(call));
@@ -154,6 +163,23 @@ impl LambdaHandler {
             "/lambda/start-invocation" => Some(self.start_invocation(headers, body)),
             "/lambda/end-invocation" => Some(self.end_invocation(headers, body)),
             _ => None,
+        }
+    }
+
+    /// What is to be seen of a body, if there is room for it: invocations that never end would keep it for long.
+    fn shown(&self, prefix: &str, body: &[u8]) -> Shown {
+        let tags = calls::captured(prefix, body, &self.calls);
+        if tags.pairs().is_empty() {
+            return Shown::default();
+        }
+        match self.captured.reserve(Shown::bytes(&tags), self.clock.instant_in(Duration::ZERO)) {
+            Some(permit) => Shown::new(tags, permit),
+            None => {
+                if !self.has_warned.swap(true, Relaxed) {
+                    log::warn!("payloads of invocations at once take more than max_memory has for them; some are not shown");
+                }
+                Shown::default()
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use crate::sources::lambda_api::LambdaApi;
 use crate::sources::lambda_http::CallSettings;
 use crate::sources::lambda_http::Styles;
 use crate::startup::log_plan;
+use crate::startup::memory::Memory;
 use crate::startup::plan::Place;
 use crate::sys::digest;
 use crate::sys::inbox::Sender;
@@ -86,11 +87,12 @@ impl LambdaSide {
 }
 
 /// How calls of client libraries are read.
-pub fn calls(config: &Config, aws: &AwsEnv) -> CallSettings {
+pub fn calls(config: &Config, aws: &AwsEnv, memory: Memory) -> CallSettings {
     let Quoted(styles) = config.propagation_style_extract.as_ref().unwrap_or(&config.propagation_style);
     CallSettings {
         infer_spans: config.trace_enabled && config.trace_managed_services,
         capture_depth: config.capture_payload.then_some(config.capture_payload_depth),
+        captured_bytes_max: memory.captured,
         styles: Styles::new(styles, config.propagation_baggage),
         region: aws.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         function: aws.function_name.clone().unwrap_or_default(),

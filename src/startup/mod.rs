@@ -176,7 +176,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     }
     let servers =
         Servers { config, place, memory, budget: &ingest, ledger: &ledger, rates, clock, events: &events_tx, exits: &exits_tx };
-    let communication = servers.communication(&deliver, lambda::calls(config, &aws))?;
+    let communication = servers.communication(&deliver, lambda::calls(config, &aws, memory))?;
     let relay = Client::through(Reuse::KeepAlive, &ways);
     let proxies = proxies::settings(config, place, &aws, &hostname, memory);
     let direct = (place == Place::Edge && args.out.is_none())

@@ -32,6 +32,8 @@ pub struct Settings {
     pub infer_spans: bool,
     /// What goes in and comes out is to be seen on the function's span, down to this depth.
     pub capture_depth: Option<u32>,
+    /// The most that may wait so for the end of invocations, in bytes.
+    pub captured_bytes_max: usize,
     /// How contexts are written.
     pub styles: Styles,
     /// Where the function is.

@@ -15,6 +15,7 @@ fn settings(region: &str) -> Settings {
     Settings {
         infer_spans: true,
         capture_depth: None,
+        captured_bytes_max: 0,
         styles,
         region: region.to_owned(),
         function: "Shop".to_owned(),

@@ -3,6 +3,7 @@
 use crate::model::invocation::Figures;
 use crate::model::invocation::Outcome;
 use crate::model::invocation::Status;
+use crate::model::shown::Shown;
 use crate::process::invocation::Effect;
 use crate::process::invocation::FINISHED_MAX;
 use crate::process::invocation::Invocations;
@@ -40,7 +41,7 @@ impl Invocations {
             return Vec::new(); // told twice
         }
         self.take_early_calls(&outcome.request_id);
-        let mut open = self.open[at].clone();
+        let mut open = std::mem::take(&mut self.open[at]);
         (open.ended, open.ended_at) = (true, time_ms * 1_000_000);
         open.outcome = Some(outcome.clone());
         if let Some(metrics) = &mut self.metrics {
@@ -116,6 +117,10 @@ impl Invocations {
             return None;
         }
         open.span_made = true;
-        root_span::make(open, &self.settings, self.latest, random).map(|payload| Effect::Span(Box::new(payload)))
+        let payload = root_span::make(open, &self.settings, self.latest, random);
+        // What was to be seen is on the span, and is large.
+        open.start.iter_mut().for_each(|call| call.shown = Shown::default());
+        open.end.iter_mut().for_each(|call| call.shown = Shown::default());
+        payload.map(|payload| Effect::Span(Box::new(payload)))
     }
 }
