@@ -341,7 +341,7 @@ impl MainLoop {
         let mut ended = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Span(payload) => (self.hands.span)(TracesItem::Spans(*payload)),
+                Effect::Span(payload) => (self.hands.span)(TracesItem::Made(payload)),
                 Effect::Init(init) => (self.hands.span)(TracesItem::Init(init)),
                 Effect::Ended { request_id } => ended.push(request_id),
             }

@@ -91,7 +91,9 @@ fn what_is_shown_of_payloads_has_a_share_of_the_memory_and_gives_it_back() {
         let span = spans.iter().find(|span| span["meta"]["request_id"] == id).unwrap();
         span["meta"].get("function.request.m0").is_some()
     };
-    ["r-1", "r-2", "r-3"].map(start);
+    for id in ["r-1", "r-2", "r-3"] {
+        start(id);
+    }
     assert_eq!(["r-1", "r-2", "r-3"].map(end), [true, false, false]);
     start("r-4");
     assert!(end("r-4"), "there is room again");
@@ -100,6 +102,26 @@ fn what_is_shown_of_payloads_has_a_share_of_the_memory_and_gives_it_back() {
     assert_ok(&finished);
     let told = finished.lines().filter(|line| line.contains("payloads of invocations at once")).count();
     assert_eq!(told, 1, "{finished:#?}");
+}
+
+#[test]
+fn a_request_that_a_frozen_tracer_repeats_is_told_once() {
+    let (mut stage, port) = sandbox("repeated-request", &[]);
+    let traces = stage.agent.ready().traces.unwrap();
+    stage.lambda.invoke("r-1", FAR);
+    let json = [("Content-Type", "application/json")];
+    let request = json!([[{"service": "shop", "name": "work", "resource": "GET", "trace_id": 11, "span_id": 12, "parent_id": 0, "start": 1,
+                           "duration": 2, "error": 0, "meta": {}, "metrics": {}, "type": "web"}]]);
+    for _ in 0..3 {
+        assert_eq!(send(traces, "POST", "/v0.4/traces", &json, request.to_string().as_bytes()).0, 200);
+    }
+    telemetry(port, &[started("r-1"), done("r-1", "success")]);
+    stage.lambda.wait_asked();
+    assert_eq!(stage.intake.records_of("traces").len(), 1);
+    stage.lambda.shutdown(2_000);
+    let finished = stage.agent.finish();
+    assert_ok(&finished);
+    assert_eq!((finished.ledger().of("traces", "sent"), finished.ledger().of("traces", "filtered")), (1, 2));
 }
 
 #[test]
