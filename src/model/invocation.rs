@@ -108,6 +108,8 @@ pub enum What {
         /// In the platform's words.
         reason: String,
     },
+    /// `platform.fault`: what the platform says of a runtime that died.
+    Fault(LogLine),
     /// Known to exist, and of no use here.
     Other,
 }

@@ -132,6 +132,7 @@ pub fn platform_line(what: &What, time_ms: i64, runtime_duration_ms: Option<f64>
         What::LogsDropped { records, reason } => {
             line(format!("the platform dropped {records} log records: {reason}"), LogStatus::Warn, None)
         }
+        What::Fault(told) => Some(told.clone()),
         What::Line(_) | What::InitReport { .. } | What::RestoreStart | What::RestoreReport { .. } | What::Other => None,
     }
 }

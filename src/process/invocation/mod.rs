@@ -221,7 +221,7 @@ impl Invocations {
             What::Report { outcome, figures } => {
                 effects.extend(self.report(outcome, figures.as_ref(), event.time_ms, random));
             }
-            What::Line(line) => self.line(line, event.time_ms),
+            What::Line(line) | What::Fault(line) => self.line(line, event.time_ms),
             What::RestoreStart => self.restored_at = Some(at),
             what => {
                 if let Some(metrics) = &mut self.metrics {
