@@ -3,6 +3,7 @@
 use crate::config::handles::value_of;
 use crate::config::secret::Secret;
 use crate::config::settings::SETTINGS;
+use crate::config::settings::variable;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -59,7 +60,7 @@ pub fn may_be_shown(name: &str) -> bool {
 }
 
 /// Variables that ask for parts that are not here, and what these are.
-const MISSING_PARTS: [(&str, &str); 8] = [
+const MISSING_PARTS: [(&str, &str); 11] = [
     ("DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT", "OTLP"),
     ("DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_GRPC_ENDPOINT", "OTLP"),
     ("DD_SERVERLESS_APPSEC_ENABLED", "AppSec"),
@@ -68,15 +69,28 @@ const MISSING_PARTS: [(&str, &str); 8] = [
     ("DD_REMOTE_CONFIGURATION_ENABLED", "remote configuration"),
     ("DD_LAMBDA_FIPS_MODE", "validated cryptography (FIPS)"),
     ("DD_FIPS_ENABLED", "validated cryptography (FIPS)"),
+    ("DD_ORG_UUID", "delegated authentication"),
+    ("DD_OBSERVABILITY_PIPELINES_WORKER_LOGS_ENABLED", "way to Observability Pipelines but logs_config.logs_dd_url"),
+    ("DD_LAMBDA_DURABLE_FUNCTION_LOG_BUFFER_SIZE", "tags of durable executions on logs"),
 ];
 
-/// A warning for each part that is asked for and is not here.
-pub fn missing_parts(env: &Env) -> Vec<String> {
+/// In the file this asks for OTLP, whatever stands below it or if nothing does.
+const OTLP_IN_FILE: &str = "otlp_config.receiver.protocols";
+
+/// A warning for each part that is asked for and is not here: by a variable, or in the file by one of these paths that no setting has,
+/// with what stands there.
+pub fn missing_parts(env: &Env, in_file: &[(String, String)]) -> Vec<String> {
+    let is_off = |text: &str| matches!(text.trim().to_ascii_lowercase().as_str(), "" | "0" | "f" | "false");
+    let variables = MISSING_PARTS.iter().filter(|(name, _)| env.get(*name).is_some_and(|text| !is_off(text)));
+    let paths = in_file.iter().filter_map(|(path, text)| {
+        let part = MISSING_PARTS.iter().find(|(name, _)| *name == variable(path)).filter(|_| !is_off(text));
+        let otlp = MISSING_PARTS.first().filter(|_| path.starts_with(OTLP_IN_FILE));
+        otlp.or(part).map(|(_, part)| (path.as_str(), *part))
+    });
     let mut told: Vec<&str> = Vec::new();
     let mut warnings = Vec::new();
-    for (name, part) in MISSING_PARTS {
-        let is_off = |text: &str| matches!(text.trim().to_ascii_lowercase().as_str(), "" | "0" | "f" | "false");
-        if env.get(name).is_some_and(|text| !is_off(text)) && !told.contains(&part) {
+    for (name, part) in variables.copied().chain(paths) {
+        if !told.contains(&part) {
             told.push(part);
             warnings.push(format!("{name}: this version has no {part}; ignored"));
         }
@@ -176,11 +190,11 @@ mod tests {
     #[test]
     fn a_part_that_is_not_here_is_one_warning() {
         let of = |pairs: &[(&str, &str)]| {
-            missing_parts(&pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+            missing_parts(&pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(), &[])
         };
         let all: Vec<(&str, &str)> = MISSING_PARTS.iter().map(|(name, _)| (*name, "true")).collect();
         let told = of(&all);
-        assert_eq!(told.len(), 5, "{told:?}");
+        assert_eq!(told.len(), 8, "{told:?}");
         assert_eq!(told[0], "DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT: this version has no OTLP; ignored");
         let off: Vec<(&str, &str)> = MISSING_PARTS.iter().map(|(name, _)| (*name, "False")).collect();
         assert_eq!((of(&off), of(&[("DD_ENV", "prod")])), (Vec::<String>::new(), Vec::new()));

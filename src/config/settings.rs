@@ -7,6 +7,7 @@ use crate::config::lists::LogRules;
 use crate::config::lists::MapperProfiles;
 use crate::config::lists::Quoted;
 use crate::config::lists::ReplaceTags;
+use crate::config::lists::Styles;
 use crate::config::lists::Words;
 use crate::config::merge::Values;
 use crate::config::network::Hosts;
@@ -47,8 +48,13 @@ pub struct Setting {
 impl Setting {
     /// The variable that follows from the path.
     pub fn variable(&self) -> String {
-        format!("DD_{}", self.path.to_ascii_uppercase().replace('.', "_"))
+        variable(self.path)
     }
+}
+
+/// The variable that follows from a path in the file.
+pub fn variable(path: &str) -> String {
+    format!("DD_{}", path.to_ascii_uppercase().replace('.', "_"))
 }
 
 const fn at_most_one(texts: &[&'static str]) -> Option<&'static str> {
@@ -301,16 +307,20 @@ settings! {
     capture_payload: bool = "capture_lambda_payload" [] "false";
     /// Down to how many levels; what is below is one tag.
     capture_payload_depth: u32 = "capture_lambda_payload_max_depth" [] "10";
-    /// How the callers of a function write trace contexts: datadog, tracecontext, b3, b3multi, none.
-    propagation_style: Quoted = "trace_propagation_style" [] "datadog,tracecontext";
+    /// How the callers of a function write trace contexts: datadog, tracecontext, b3, b3multi, baggage, none.
+    propagation_style: Styles = "trace_propagation_style" [] "datadog,tracecontext";
     /// The same, before the other.
-    propagation_style_extract: Option<Quoted> = "trace_propagation_style_extract" [] "";
+    propagation_style_extract: Option<Styles> = "trace_propagation_style_extract" [] "";
+    /// Look no further than the first of them that is found.
+    propagation_extract_first: bool = "trace_propagation_extract_first" [] "false";
     /// Take baggage (`ot-baggage-*`) into the function's span.
     propagation_baggage: bool = "trace_propagation_http_baggage_enabled" [] "false";
     /// Services of spans that the agent makes for AWS's own, by the instance's name or `lambda_sqs` and the like.
     service_mapping: Tags = "service_mapping" [] "";
     /// Call the services of spans that the agent makes for AWS's own as AWS calls the instance, not by their kind.
     aws_services: bool = "trace_aws_service_representation_enabled" [] "true";
+    /// Call them all by the function's service.
+    one_service: bool = "trace_remove_integration_service_names_enabled" [] "false";
     /// Compute statistics of spans inside Lambda; otherwise the backend is asked to. Outside Lambda they are always computed.
     compute_stats: bool = "lambda_extension_compute_stats" [] "false";
     /// Tags beside the usual ones that say whom a span talked to, for statistics.

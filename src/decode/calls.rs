@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false);
+        let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false, false);
         let (region, function) = ("us-east-1".to_owned(), "f".to_owned());
         Settings {
             infer_spans: true,

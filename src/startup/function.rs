@@ -125,6 +125,7 @@ pub fn invocations(config: &Config, place: Place, aws: &AwsEnv, arn: Option<&str
     invocation::Settings {
         root_spans: if is_lambda { RootSpans::Announced } else { RootSpans::Always },
         aws_services: config.aws_services,
+        one_service: config.one_service,
         service_mapping: config.service_mapping.clone(),
         service: config.service.clone(),
         function_name: aws.function_name.clone(),

@@ -1,8 +1,8 @@
 //! The agent as a Lambda extension: registration, subscription, and the thread that asks for events.
 
+use crate::config;
 use crate::config::AwsEnv;
 use crate::config::Config;
-use crate::config::Quoted;
 use crate::encode::lambda_api as lambda_requests;
 use crate::errors::StartError;
 use crate::main_loop::Ends;
@@ -88,12 +88,12 @@ impl LambdaSide {
 
 /// How calls of client libraries are read.
 pub fn calls(config: &Config, aws: &AwsEnv, memory: Memory) -> CallSettings {
-    let Quoted(styles) = config.propagation_style_extract.as_ref().unwrap_or(&config.propagation_style);
+    let config::Styles(styles) = config.propagation_style_extract.as_ref().unwrap_or(&config.propagation_style);
     CallSettings {
         infer_spans: config.trace_enabled && config.trace_managed_services,
         capture_depth: config.capture_payload.then_some(config.capture_payload_depth),
         captured_bytes_max: memory.captured,
-        styles: Styles::new(styles, config.propagation_baggage),
+        styles: Styles::new(styles, config.propagation_baggage, config.propagation_extract_first),
         region: aws.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         function: aws.function_name.clone().unwrap_or_default(),
         digest: digest::sha256_hex,

@@ -11,7 +11,7 @@ use std::path::Path;
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/lambda");
 
 fn settings(region: &str) -> Settings {
-    let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false);
+    let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false, false);
     Settings {
         infer_spans: true,
         capture_depth: None,
