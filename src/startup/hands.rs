@@ -68,7 +68,7 @@ pub fn hands(
             telemetry_inbox.put(Parcel { item: LogsItem::Telemetry(item), claim, permit }, by).map_err(|back| Parcel {
                 item: match back.item {
                     LogsItem::Telemetry(events) => events,
-                    LogsItem::Function(..) | LogsItem::Invoked(_) => Vec::new(),
+                    LogsItem::Function(..) | LogsItem::Invoked(_) | LogsItem::Rules(_) => Vec::new(),
                 },
                 claim: back.claim,
                 permit: back.permit,

@@ -202,9 +202,9 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let arn = lambda.as_ref().and_then(|lambda| lambda.arn.as_deref());
     teller.arn(arn.unwrap_or_default());
     let invocations = Invocations::new(function::invocations(config, place, &aws, arn, clock), state.remembered());
-    let (aws, known) = (aws.clone(), loaded.effective.clone());
+    let (aws, known, logs) = (aws.clone(), loaded.effective.clone(), pipelines.logs.inbox());
     let mut reload =
-        Reload { args: args.clone(), env: env.clone(), origins, aws, place, ways, running: resolver, known, clock };
+        Reload { args: args.clone(), env: env.clone(), origins, aws, place, ways, running: resolver, known, logs, clock };
     let renewed = key.clone();
     let count_missed = dogstatsd.counts_missed(&ledger);
     let report = reporter(&ledger, deliver.books(), count_missed);
