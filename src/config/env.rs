@@ -3,7 +3,7 @@
 use crate::config::handles::value_of;
 use crate::config::secret::Secret;
 use crate::config::settings::SETTINGS;
-use crate::config::settings::variable;
+use crate::config::settings::follows;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -12,14 +12,15 @@ pub type Env = BTreeMap<String, String>;
 
 /// Setting, variable and text for each setting that a variable sets. The name that follows from the path beats its aliases, and what is
 /// kept for a variable beats what it holds.
-pub fn settings(env: &Env, kept: &[(String, Secret)]) -> impl Iterator<Item = (&'static str, String, String)> {
-    SETTINGS.iter().filter_map(|row| {
-        let aliases = row.aliases.iter().map(|alias| (*alias).to_owned());
-        let mut names = std::iter::once(row.variable()).chain(aliases);
-        names.find_map(|name| {
-            let text = value_of(&name, kept).map(Secret::expose).or(env.get(&name).map(String::as_str));
+pub fn settings<'a>(env: &'a Env, kept: &'a [(String, Secret)]) -> impl Iterator<Item = (&'static str, String, String)> + 'a {
+    let written = kept.iter().map(|(name, _)| name).chain(env.keys()).map(String::as_str);
+    let written: Vec<&str> = written.filter(|name| name.starts_with("DD_")).collect();
+    SETTINGS.iter().filter_map(move |row| {
+        let own = written.iter().copied().find(|name| row.is_set_by(name));
+        own.into_iter().chain(row.aliases.iter().copied()).find_map(|name| {
+            let text = value_of(name, kept).map(Secret::expose).or(env.get(name).map(String::as_str));
             let text = text.filter(|text| !text.trim().is_empty())?.to_owned();
-            Some((row.path, name, text))
+            Some((row.path, name.to_owned(), text))
         })
     })
 }
@@ -51,12 +52,12 @@ pub fn kept_elsewhere(env: &Env) -> Vec<(String, String, Keeper)> {
 
 /// Whether some setting is set by the variable `name`.
 fn names_a_setting(name: &str) -> bool {
-    SETTINGS.iter().any(|row| row.variable() == name || row.aliases.contains(&name))
+    SETTINGS.iter().any(|row| row.is_set_by(name) || row.aliases.contains(&name))
 }
 
 /// Whether what the variable `name` holds may be shown: it sets a setting, and no secret one.
 pub fn may_be_shown(name: &str) -> bool {
-    SETTINGS.iter().any(|row| !row.secret && (row.variable() == name || row.aliases.contains(&name)))
+    SETTINGS.iter().any(|row| !row.secret && (row.is_set_by(name) || row.aliases.contains(&name)))
 }
 
 /// Variables that ask for parts that are not here, and what these are.
@@ -83,7 +84,7 @@ pub fn missing_parts(env: &Env, in_file: &[(String, String)]) -> Vec<String> {
     let is_off = |text: &str| matches!(text.trim().to_ascii_lowercase().as_str(), "" | "0" | "f" | "false");
     let variables = MISSING_PARTS.iter().filter(|(name, _)| env.get(*name).is_some_and(|text| !is_off(text)));
     let paths = in_file.iter().filter_map(|(path, text)| {
-        let part = MISSING_PARTS.iter().find(|(name, _)| *name == variable(path)).filter(|_| !is_off(text));
+        let part = MISSING_PARTS.iter().find(|(name, _)| follows(name, path)).filter(|_| !is_off(text));
         let otlp = MISSING_PARTS.first().filter(|_| path.starts_with(OTLP_IN_FILE));
         otlp.or(part).map(|(_, part)| (path.as_str(), *part))
     });

@@ -179,7 +179,10 @@ impl Values {
     }
 
     fn default_text(&self, path: &str) -> &'static str {
-        let row = SETTINGS.iter().find(|row| row.path == path).expect("the macro makes the row and this call from one line");
+        // Settings are taken in the order of the table.
+        let next = SETTINGS.get(self.effective.len()).filter(|row| row.path == path);
+        let row = next.or_else(|| SETTINGS.iter().find(|row| row.path == path));
+        let row = row.expect("the macro makes the row and this call from one line");
         row.lambda_default.filter(|_| self.lambda).unwrap_or(row.default)
     }
 

@@ -46,15 +46,16 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The variable that follows from the path.
-    pub fn variable(&self) -> String {
-        variable(self.path)
+    /// Whether `name` is the variable that follows from the path.
+    pub fn is_set_by(&self, name: &str) -> bool {
+        follows(name, self.path)
     }
 }
 
-/// The variable that follows from a path in the file.
-pub fn variable(path: &str) -> String {
-    format!("DD_{}", path.to_ascii_uppercase().replace('.', "_"))
+/// Whether a variable's name follows from a path in the file. Nothing is allocated: a start asks some thousand times.
+pub fn follows(name: &str, path: &str) -> bool {
+    let follows = |(name, path): (u8, u8)| name == if path == b'.' { b'_' } else { path.to_ascii_uppercase() };
+    name.strip_prefix("DD_").is_some_and(|name| name.len() == path.len() && name.bytes().zip(path.bytes()).all(follows))
 }
 
 const fn at_most_one(texts: &[&'static str]) -> Option<&'static str> {
@@ -448,14 +449,22 @@ mod tests {
 
     #[test]
     fn variables_follow_from_paths() {
-        let of = |path: &str| SETTINGS.iter().find(|setting| setting.path == path).unwrap().variable();
-        assert_eq!(of("logs_config.logs_dd_url"), "DD_LOGS_CONFIG_LOGS_DD_URL");
-        assert_eq!(of("communication_port"), "DD_COMMUNICATION_PORT");
+        assert!(follows("DD_LOGS_CONFIG_LOGS_DD_URL", "logs_config.logs_dd_url"));
+        assert!(follows("DD_COMMUNICATION_PORT", "communication_port"));
+        for name in [
+            "DD_logs_config_logs_dd_url",
+            "LOGS_CONFIG_LOGS_DD_URL",
+            "DD_LOGS_CONFIG_LOGS_DD_URLS",
+            "DD_LOGS_CONFIG.LOGS_DD_URL",
+        ] {
+            assert!(!follows(name, "logs_config.logs_dd_url"), "{name}");
+        }
     }
 
     #[test]
     fn no_variable_sets_two_settings() {
-        let mut names: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+        let name = |setting: &Setting| format!("DD_{}", setting.path.to_ascii_uppercase().replace('.', "_"));
+        let mut names: Vec<String> = SETTINGS.iter().map(name).collect();
         names.extend(SETTINGS.iter().flat_map(|setting| setting.aliases).map(|alias| (*alias).to_owned()));
         let count = names.len();
         names.sort();

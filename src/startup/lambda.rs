@@ -19,7 +19,6 @@ use crate::sys::digest;
 use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::net::Client;
-use crate::sys::net::Reuse;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -48,10 +47,7 @@ impl LambdaSide {
     /// For the APIs at `host`. The platform knows an extension by the base name of its file.
     pub fn new(host: &str, program: &OsString) -> LambdaSide {
         let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned());
-        LambdaSide {
-            api: LambdaApi::new(Client::new(Reuse::Never), host),
-            name: name.unwrap_or_else(|| "datadog-agent".to_owned()),
-        }
+        LambdaSide { api: LambdaApi::new(Client::small(), host), name: name.unwrap_or_else(|| "datadog-agent".to_owned()) }
     }
 
     /// Registers and only answers `/next`.
