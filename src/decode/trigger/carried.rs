@@ -7,7 +7,7 @@ use crate::decode::propagation::Styles;
 use crate::decode::propagation::hex;
 use crate::decode::trigger::Digest;
 use crate::decode::trigger::base64_bytes;
-use crate::decode::trigger::table::Carried;
+use crate::decode::trigger::row::Carried;
 use crate::decode::trigger::template::Filling;
 use crate::model::tags::Tags;
 use crate::model::trace_context::TraceContext;
