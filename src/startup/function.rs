@@ -75,14 +75,16 @@ impl Teller {
         }
     }
 
-    /// An invocation began, so the runtime lives.
-    pub fn invoked(&mut self, request_id: &str, arn: &str) {
+    /// An invocation began, so the runtime lives; `request_id` and `arn` where `/next` told them.
+    pub fn invoked(&mut self, request_id: Option<&str>, arn: &str) {
         if self.place == Place::Lambda && self.function.runtime.is_none() {
             self.function.runtime = Some(usage::runtime(Path::new("/")));
             self.tell_pipelines();
         }
         self.arn(arn);
-        tell(&self.logs, LogsItem::Invoked(request_id.to_owned()), Signal::Logs);
+        if let Some(request_id) = request_id {
+            tell(&self.logs, LogsItem::Invoked(request_id.to_owned()), Signal::Logs);
+        }
     }
 
     fn tell_pipelines(&self) {
