@@ -12,6 +12,8 @@ from agent import Setup
 from case_dogstatsd import dogstatsd_node, dogstatsd_python, dogstatsd_script
 from case_keys import key_backend, key_faults, key_secrecy, key_sources
 from case_lambda import lambda_run
+from case_lambda_fields import lambda_fields
+from case_lambda_figures import lambda_figures
 from case_lambda_libraries import lambda_announced, lambda_node, lambda_python
 from case_ledger import ledger
 from case_memory import memory
@@ -24,12 +26,12 @@ from case_ways import ways_out
 from checks import Failed
 
 CASES = [python_tracer, node_tracer, *case_majors.CASES, python_socket, python_products, stdin_run, lambda_run,
-         lambda_announced, lambda_python, lambda_node, ledger,
+         lambda_announced, lambda_fields, lambda_python, lambda_node, ledger,
          dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, key_sources, key_faults, key_backend, key_secrecy,
          ways_out]
 
 # Only when named, for a static program: what the C library of a machine holds beside is not ours to promise.
-OF_STATIC = [memory]
+OF_STATIC = [memory, lambda_figures]
 
 
 def main(arguments):
