@@ -202,6 +202,31 @@ mod tests {
     }
 
     #[test]
+    fn settings_of_datadogs_extension_are_what_the_manual_says_of_them() {
+        let manual = include_str!("../../README.md");
+        let (_, section) = manual.split_once("These mean here what they mean there: ").unwrap();
+        let (same, table) = section.split_once("The others differ:").unwrap();
+        let names = |text: &'static str| text.split('`').filter(|word| word.starts_with("DD_") || word.starts_with("AWS_LWA"));
+        assert!(40 < names(same).count());
+        for name in names(same) {
+            assert!(names_a_setting(name), "{name}");
+        }
+        let rows = table.split("\n\n").nth(1).unwrap().lines();
+        let missing = |row: &&str| row.contains("not here; one warning");
+        let told: Vec<&str> = rows.clone().filter(missing).flat_map(names).collect();
+        assert_eq!(told.len(), MISSING_PARTS.len());
+        for name in told {
+            assert!(MISSING_PARTS.iter().any(|(known, _)| *known == name) && !names_a_setting(name), "{name}");
+        }
+        for row in rows.filter(|row| !missing(row)) {
+            let is_setting = !["no effect: nobody", "| not here |", "are passed on"].iter().any(|words| row.contains(words));
+            for name in names(row) {
+                assert_eq!(names_a_setting(name), is_setting, "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn suffixes_say_who_keeps_the_value_of_a_setting() {
         let names =
             ["DD_SITE_SECRET_ARN", "DD_ENV_KMS_ENCRYPTED", "DD_NOTHING_SECRET_ARN", "DD_API_KEY_SECRET_ARN", "SITE_SECRET_ARN"];

@@ -27,6 +27,10 @@ OTHER_TRACE = {
 }
 
 
+# At a `_datadog` in a `Payload` the library fails, and makes no span.
+SILENT = {"python": {"step_functions_root"}, "node": set()}
+
+
 def lambda_python(setup: Setup):
     python = setup.work / "venv/bin/python"
     path = f"{setup.work / 'python-lambda'}:{CLIENTS}"
@@ -130,25 +134,30 @@ def _library(setup, language, command, **env):
 
 def _check_library(language, calls, spans, sketches):
     roots = {span.meta["request_id"]: span for span in spans if span.name == "aws.lambda"}
+    invocations = len(calls)
+    silent = {calls[request_id][0] for request_id in calls if request_id not in roots}
+    equal(silent, SILENT[language], "events that gave no aws.lambda span")
+    calls = {request_id: call for request_id, call in calls.items() if call[0] not in silent}
     equal(len([span for span in spans if span.name == "aws.lambda"]), len(calls), "aws.lambda spans: the library's, and no other")
     equal(sorted(roots), sorted(calls), "requests with an aws.lambda span")
-    work = {span.resource: span for span in spans if span.name == "work"}
+    work = {span.resource: span for span in spans if span.name == "work" and span.resource in roots}
     equal(sorted(work), sorted(calls), "spans of the handler")
-    continued = 0
+    continued, other = 0, set()
     for request_id, (name, case) in calls.items():
         root = roots[request_id]
         equal(root.error, int(name == "failing"), f"error of {name}")
         equal(work[request_id].traceID, root.traceID, f"trace of the handler's span, {name}")
         if case["context"] and name not in OTHER_TRACE[language]:
-            equal(root.traceID, case["context"][1], f"trace of {name}")
+            other |= {name} - ({name} if root.traceID == case["context"][1] else set())
             continued += 1
+    equal(sorted(other), [], "events whose trace was not continued")
     [begun] = [span for span in spans if span.name == "aws.lambda.cold_start"]
     first = roots[next(iter(calls))]
     equal((begun.traceID, begun.duration, begun.service), (first.traceID, int(INIT_MS * 1e6), "shop"), "trace and length of the cold start")
     loads = [span for span in spans if span.name == "aws.lambda.load"]
     equal([span.parentID for span in loads], [begun.spanID] * len(loads), "parents of what was loaded")
     orders = [sketch for sketch in sketches if sketch.metric == "shop.orders"]
-    equal(sum(part.cnt for sketch in orders for part in sketch.dogsketches), len(calls), "values of shop.orders")
+    equal(sum(part.cnt for sketch in orders for part in sketch.dogsketches), invocations, "values of shop.orders")
     check(all("kind:e2e" in sketch.tags for sketch in orders), "tags of shop.orders")
     kinds = len({span.name for span in spans})
     return f"{len(calls)} invocations of {len(calls) // ROUNDS} kinds of events; {len(spans)} spans of {kinds} names, {continued} traces continued, {len(loads)} loads in the cold start; metrics all there"
