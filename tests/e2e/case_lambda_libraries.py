@@ -13,6 +13,7 @@ from case_lambda import NAME, SHUTDOWN_MS, lambda_env, install
 from checks import check, equal
 from fake_intake import SKETCHES, FakeIntake
 from fake_lambda import FakeLambda, post
+from fake_runtime import FakeRuntime
 from recording import ARN, FUNCTION, INIT_MS, Invocation, init_events
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -34,12 +35,13 @@ SILENT = {"python": {"step_functions_root"}, "node": set()}
 def lambda_python(setup: Setup):
     python = setup.work / "venv/bin/python"
     path = f"{setup.work / 'python-lambda'}:{CLIENTS}"
-    return _library(setup, "python", [python, CLIENTS / "lambda_shop.py"], PYTHONPATH=path, DD_LAMBDA_HANDLER="lambda_shop.handler")
+    return _library(setup, "python", [python, "-m", "awslambdaric", "datadog_lambda.handler.handler"], InterfaceClient, PYTHONPATH=path,
+                    DD_LAMBDA_HANDLER="lambda_shop.handler")
 
 
 def lambda_node(setup: Setup):
     modules = str(setup.work / "node-lambda/node_modules")
-    return _library(setup, "node", [setup.work / "node/node", CLIENTS / "lambda_shop.js"], NODE_PATH=modules)
+    return _library(setup, "node", [setup.work / "node/node", CLIENTS / "lambda_shop.js"], Function, NODE_PATH=modules)
 
 
 class Function:
@@ -50,8 +52,12 @@ class Function:
         env = setup.client_env(0, AWS_LAMBDA_FUNCTION_NAME=FUNCTION, AWS_REGION="us-east-1", AWS_LAMBDA_FUNCTION_MEMORY_SIZE="256",
                                AWS_LAMBDA_FUNCTION_VERSION="$LATEST", DD_SERVICE="shop", DD_ENV="e2e", DD_TRACE_STARTUP_LOGS="false",
                                **env)
-        self.process = subprocess.Popen(command, env=env, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+        self.process = subprocess.Popen(command, env=env, cwd=folder, stdin=subprocess.PIPE, stdout=self.answers(), stderr=self.log,
                                         text=True, encoding="utf-8")
+
+    def answers(self):
+        """Where the process prints: a pipe with answers."""
+        return subprocess.PIPE
 
     def call(self, invocation, event):
         print(json.dumps({"request_id": invocation.request_id, "arn": ARN, "event": event}), file=self.process.stdin, flush=True)
@@ -68,6 +74,26 @@ class Function:
         self.process.kill()
         self.process.wait()
         self.log.close()
+
+
+class InterfaceClient(Function):
+    """The same under AWS's runtime interface client, which asks the runtime API for work."""
+
+    def __init__(self, setup, command, folder, env):
+        self.runtime = FakeRuntime()
+        super().__init__(setup, command, folder, env | {"AWS_LAMBDA_RUNTIME_API": self.runtime.address, "LAMBDA_TASK_ROOT": str(CLIENTS)})
+
+    def answers(self):
+        return self.log
+
+    def call(self, invocation, event):
+        answer = self.runtime.call(invocation.request_id, ARN, int(time.time() * 1000) + 1000 * GUARD_S, event, GUARD_S)
+        check("failure" not in answer, f"the runtime did not start: {answer}")
+        return answer
+
+    def __exit__(self, *_):
+        super().__exit__()
+        self.runtime.__exit__()
 
 
 class Sandbox:
@@ -102,7 +128,7 @@ def _events():
     return [*cases, ("failing", {"event": {"fail": True}, "context": None})]
 
 
-def _library(setup, language, command, **env):
+def _library(setup, language, command, runtime, **env):
     if not setup.namespaced:
         return "not run: the library looks for the agent on its own ports and in /opt/extensions, which takes a namespace"
     folder = setup.folder(f"lambda_{language}")
@@ -111,7 +137,7 @@ def _library(setup, language, command, **env):
     try:
         with FakeIntake(API_KEY) as intake, FakeLambda(NAME) as api:
             agent_env = lambda_env(setup, folder, intake, api) | {"DD_SERVICE": "shop"}
-            with Agent([executable], agent_env) as agent, Function(setup, command, folder, env) as function:
+            with Agent([executable], agent_env) as agent, runtime(setup, command, folder, env) as function:
                 api.wait_next(1)
                 sandbox = Sandbox(api, agent)
                 sandbox.agent.signal(signal.SIGSTOP)
