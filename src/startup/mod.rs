@@ -165,7 +165,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let pipelines = Pipelines::start(stages, &deliver, &ledger, clock, &exits_tx)?;
 
     // Step 4 and 5: communication server with the restored state, trace agent, DogStatsD.
-    let state = State::load(args, &loaded);
+    let state = State::load(args, &loaded, place);
     let ended_uncleanly = state.last_ended_uncleanly(place);
     match spooling::folder(config, args) {
         Some(folder) => {
