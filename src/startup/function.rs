@@ -90,7 +90,8 @@ impl Teller {
     fn tell_pipelines(&self) {
         let arn = self.function.arn.clone();
         if self.place == Place::Edge {
-            return tell(&self.logs, LogsItem::Function(arn, None), Signal::Logs);
+            tell(&self.logs, LogsItem::Function(arn, None), Signal::Logs);
+            return;
         }
         let tags = self.function.tags();
         tell(&self.logs, LogsItem::Function(arn, Some(tags.joined())), Signal::Logs);
@@ -156,13 +157,14 @@ pub fn points(pipelines: &Pipelines, ledger: &Arc<Ledger>, clock: Clock) -> Box<
     })
 }
 
-/// Tells a pipeline something that is no record.
-pub fn tell<T>(inbox: &Inbox<T>, item: T, signal: Signal) {
+/// Tells a pipeline something that is no record; whether it had room for it.
+pub fn tell<T>(inbox: &Inbox<T>, item: T, signal: Signal) -> bool {
     let by = Clock::new().instant_in(TELL_WAIT);
     let told = nothing(item, signal).is_some_and(|parcel| inbox.put(parcel, by).is_ok());
     if !told {
         log::debug!("a pipeline is behind and was not told of an invocation");
     }
+    told
 }
 
 /// A parcel that holds no record and no memory.

@@ -95,17 +95,24 @@ impl Reload {
     fn put_in_force(&mut self, loaded: Loaded) {
         announce(&loaded, &Env::new());
         self.running.renew(&outside::resolver(&loaded.config, &self.aws, self.place, &self.ways, self.clock));
+        let mut untold = None;
         for (old, new) in self.known.iter().zip(&loaded.effective) {
             if old.shown != new.shown && new.path == LOG_RULES {
                 let (rules, refused) = log_plan::rules(&loaded.config, self.place);
                 refused.iter().for_each(|warning| log::warn!("{warning}"));
-                function::tell(&self.logs, LogsItem::Rules(rules), Signal::Logs);
+                if !function::tell(&self.logs, LogsItem::Rules(rules), Signal::Logs) {
+                    log::warn!("{LOG_RULES}: the logs are behind and follow the rules before; send SIGHUP again");
+                    untold = Some(old.clone());
+                }
             }
             if old.shown != new.shown && !LIVE.contains(&new.path) {
                 log::warn!("{} is now {} and needs a restart", new.path, new.shown);
             }
         }
         self.known = loaded.effective;
+        if let Some(old) = untold {
+            self.known.iter_mut().filter(|known| known.path == LOG_RULES).for_each(|known| known.clone_from(&old));
+        }
     }
 }
 
