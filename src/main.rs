@@ -5,6 +5,11 @@ use mote::startup;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+/// That of the static programs' libc keeps what one thread frees from those that allocate, and so grows without an end.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     match startup::main(std::env::args_os(), &environment()) {
         Ok(exit) => ExitCode::from(exit.code()),

@@ -8,6 +8,7 @@ use crate::model::invocation::Event;
 use crate::model::invocation::Invoke;
 use crate::model::invocation::Remembered;
 use crate::model::invocation::Shutdown;
+use crate::model::invocation::Telemetry;
 use crate::model::invocation::What;
 use crate::model::traces_item::TracesItem;
 use crate::process::flushes::Begin;
@@ -101,6 +102,8 @@ pub struct MainLoop {
     stopping: Option<(Stop, Instant)>,
     saved_at: Option<Duration>,
     shutdown_reason: String,
+    /// An invocation was told of, by whomever.
+    has_begun: bool,
 }
 
 #[derive(Debug)]
@@ -130,6 +133,7 @@ impl MainLoop {
             stopping: None,
             saved_at: None,
             shutdown_reason: String::new(),
+            has_begun: false,
         }
     }
 
@@ -226,7 +230,8 @@ impl MainLoop {
         self.invocations.invoke(invoke, now.unix_nanos());
         self.hand_on_points();
         self.look_after(LOOK_FIRST);
-        (self.hands.invoked)(&invoke.request_id, &unqualified(&invoke.function_arn));
+        self.has_begun = true;
+        (self.hands.invoked)(Some(&invoke.request_id), &unqualified(&invoke.function_arn));
         if let Host::Lambda { ends, .. } = self.host {
             (self.hands.rest)(false);
             let left = invoke.deadline_ms.and_then(|ms| time_left(ms, now));
@@ -256,6 +261,12 @@ impl MainLoop {
 
     fn telemetry(&mut self, parcel: TelemetryParcel) {
         let mut effects = Vec::new();
+        // Its telemetry may be faster than `/next`, which on managed instances tells of none at all.
+        let begins = |event: &Telemetry| matches!(event.what, What::Start { .. });
+        if !self.has_begun && matches!(self.host, Host::Lambda { .. }) && parcel.item.iter().any(begins) {
+            self.has_begun = true;
+            (self.hands.invoked)(None, "");
+        }
         if parcel.item.iter().any(|event| self.is_measured(&event.what)) {
             self.measure();
         }
@@ -341,7 +352,7 @@ impl MainLoop {
         let mut ended = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Span(payload) => (self.hands.span)(TracesItem::Spans(*payload)),
+                Effect::Span(payload) => (self.hands.span)(TracesItem::Made(payload)),
                 Effect::Init(init) => (self.hands.span)(TracesItem::Init(init)),
                 Effect::Ended { request_id } => ended.push(request_id),
             }

@@ -17,7 +17,7 @@ const START_MS: i64 = 1_767_225_600_000;
 ///
 /// ```text
 /// invoke:r start:r done:r[:status] report:r[:status] end:r[:error|:502] begin:r   of the invocation r; `_` for no id
-/// oom:r line:r                                                                    lines of the function
+/// oom:r line:r fault:r                                                            lines of the function, and of the platform
 /// init restore restored shutdown[:reason]                                         of the sandbox
 /// wait                                                                            20 seconds pass
 /// ```
@@ -101,6 +101,10 @@ impl Stage {
             )),
             "managed" => Some(("platform.report", outcome(json!({"durationMs": 600})))),
             "oom" => Some(("function", json!({"requestId": request_id, "message": "MemoryError"}))),
+            "fault" => {
+                let text = format!("RequestId: {id} Error: Runtime exited with error: signal: killed\nRuntime.ExitError\n");
+                Some(("platform.fault", json!(text)))
+            }
             "line" => Some(("function", json!({"requestId": request_id, "message": "fine"}))),
             "init" => Some(("platform.initReport", json!({"metrics": {"durationMs": 300}}))),
             "restore" => Some(("platform.restoreStart", json!({}))),
@@ -196,6 +200,8 @@ fn a_failed_invocation_is_one_error_by_whatever_sources() {
         "end:r:error",
         "end:r:502",
         "oom:r",
+        "fault:r",
+        "fault:r crash:r:failure report:r:failure",
         "done:r:error",
         "done:r:failure",
         "done:r:timeout",
@@ -212,7 +218,7 @@ fn a_failed_invocation_is_one_error_by_whatever_sources() {
         assert_eq!(count("errors"), 1, "{sources}: {:?}", stage.told);
         assert_eq!(count("timeouts"), usize::from(sources.contains("timeout")), "{sources}: {:?}", stage.told);
         // A report of 128 of 128 MB without success says the same as the runtime's words.
-        let is_full = sources.contains("oom") || sources.contains("report");
+        let is_full = sources.contains("oom") || sources.contains("fault") || sources.contains("report");
         assert_eq!(count("out_of_memory"), usize::from(is_full), "{sources}: {:?}", stage.told);
     }
     let success = "invoke:r begin:r line:r end:r:200 done:r:success report:r:success";

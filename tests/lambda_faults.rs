@@ -91,12 +91,19 @@ fn no_fault_of_keys_or_settings_fails_the_function() {
         let of_aws = [("AWS_ENDPOINT_URL", address), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
         fault(name, &[&of_aws[..], &[("DD_API_KEY", ""), ("DD_KMS_API_KEY", "AQICAHh=")]].concat())
     };
+    let secret = |name, address: &str| {
+        let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:key-AbCdEf";
+        let of_aws = [("AWS_ENDPOINT_URL", address), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+        fault(name, &[&of_aws[..], &[("DD_API_KEY", ""), ("DD_API_KEY_SECRET_ARN", arn)]].concat())
+    };
     for row in [
         fault("fault-no-key", &[("DD_API_KEY", "")]),
         fault("fault-bad-key", &[("DD_API_KEY", "two words")]),
         fault("fault-key-file", &[("DD_API_KEY", ""), ("DD_API_KEY_FILE", "/nowhere/key")]),
         kms("fault-kms", &dead),
         kms("fault-kms-silent", &silent), // nor does it wait with its first question
+        secret("fault-secret", &dead),
+        secret("fault-secret-silent", &silent),
         fault(
             "fault-settings",
             &[

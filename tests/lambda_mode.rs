@@ -200,7 +200,7 @@ fn managed_instances_ask_once_and_tell_of_invocations_by_telemetry() {
         json!({"time": "2026-01-02T03:04:05.100Z", "type": "function", "record": record})
     };
     telemetry(communication(&subscribe), &[line_before_start("whose?"), started("r-1"), started("r-2"), of("r-2", "two")]);
-    let metrics = json!({"durationMs": 12.5});
+    let metrics = json!({"durationMs": 12.5}); // the shape of managed instances
     let record = json!({"requestId": "r-1", "status": "success", "metrics": metrics});
     let report = json!({"time": "2026-01-02T03:04:05.230Z", "type": "platform.report", "record": record});
     telemetry(communication(&subscribe), &[line("whose again?"), report]);
@@ -225,6 +225,9 @@ fn managed_instances_ask_once_and_tell_of_invocations_by_telemetry() {
     ];
     assert_eq!(ids, expected);
     assert_eq!(values(&records, "invocations").iter().map(|(sum, ..)| sum).sum::<f64>(), 2.0);
+    let starts =
+        records.iter().filter(|record| record["message"]["message"].as_str().is_some_and(|text| text.starts_with("START")));
+    assert!(starts.clone().all(|record| record["ddtags"].as_str().unwrap().contains("runtime:")), "{records:#?}");
     assert_eq!(values(&records, "duration").iter().map(|(sum, ..)| *sum).collect::<Vec<_>>(), [0.0125]);
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 use rustix::process::Signal;
+use serde_json::{Value, json};
 use std::process::Command;
 use support::agent::{Agent, KEY, folder, settings};
 use support::fake_http::{FakeServer, Reply, send};
@@ -28,6 +29,43 @@ fn a_pipe_is_read_at_the_start_and_holds_up_no_signal_afterwards() {
     finished.assert_clean();
     assert!(!finished.says("needs a restart"), "{finished:?}");
     assert_eq!(intake.next().header("dd-api-key"), Some(KEY));
+}
+
+#[test]
+fn rules_for_logs_change_at_once_and_lines_in_between_follow_the_old_ones() {
+    let path = folder("reload-rules").join("datadog.yaml");
+    let write = |rules: Value| std::fs::write(&path, json!({"logs_config": {"processing_rules": rules}}).to_string()).unwrap();
+    write(
+        json!([{"type": "exclude_at_match", "name": "a", "pattern": "debug"}, {"type": "multi_line", "name": "m", "pattern": "^\\["}]),
+    );
+    let mut agent = Agent::start(&["--out", "-", "--config", path.to_str().unwrap()], &settings());
+    let port = agent.ready().communication.unwrap();
+    let log = |texts: &[&str]| {
+        let events = texts.iter().map(|text| json!({"time": "2026-01-02T03:04:05.000Z", "type": "function", "record": text}));
+        let body = Value::from(events.collect::<Vec<_>>()).to_string();
+        assert_eq!(send(port, "POST", "/lambda/logs", &[], body.as_bytes()).0, 200);
+    };
+    log(&["[1] debug", "[2] card=1", "  more of 2"]);
+    write(
+        json!([{"type": "mask_sequences", "name": "a", "pattern": "card=\\d", "replace_placeholder": "card=*"}, {"type": "exclude_at_match", "name": "b", "pattern": "("}]),
+    );
+    agent.send(Signal::HUP);
+    agent.line_with("settings were read again");
+    log(&["[3] debug", "card=2", "  more"]);
+    write(json!([{"type": "mask_sequences", "name": "a", "pattern": "card=\\d", "replace_placeholder": "card=#"}]));
+    agent.send(Signal::HUP);
+    agent.line_with("settings were read again");
+    log(&["card=3"]);
+    let finished = agent.stop_and_finish();
+    finished.assert_clean();
+    let records = finished.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let messages: Vec<String> = records
+        .filter(|record| record["signal"] == "logs")
+        .map(|record| record["message"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(messages, ["[2] card=1\n  more of 2", "[3] debug", "card=*", "  more", "card=#"]);
+    assert!(!finished.says("needs a restart"), "{finished:?}");
+    assert!(finished.says("pattern `(` cannot be used"), "{finished:?}");
 }
 
 #[test]

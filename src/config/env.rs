@@ -3,6 +3,7 @@
 use crate::config::handles::value_of;
 use crate::config::secret::Secret;
 use crate::config::settings::SETTINGS;
+use crate::config::settings::follows;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -11,14 +12,15 @@ pub type Env = BTreeMap<String, String>;
 
 /// Setting, variable and text for each setting that a variable sets. The name that follows from the path beats its aliases, and what is
 /// kept for a variable beats what it holds.
-pub fn settings(env: &Env, kept: &[(String, Secret)]) -> impl Iterator<Item = (&'static str, String, String)> {
-    SETTINGS.iter().filter_map(|row| {
-        let aliases = row.aliases.iter().map(|alias| (*alias).to_owned());
-        let mut names = std::iter::once(row.variable()).chain(aliases);
-        names.find_map(|name| {
-            let text = value_of(&name, kept).map(Secret::expose).or(env.get(&name).map(String::as_str));
+pub fn settings<'a>(env: &'a Env, kept: &'a [(String, Secret)]) -> impl Iterator<Item = (&'static str, String, String)> + 'a {
+    let written = kept.iter().map(|(name, _)| name).chain(env.keys()).map(String::as_str);
+    let written: Vec<&str> = written.filter(|name| name.starts_with("DD_")).collect();
+    SETTINGS.iter().filter_map(move |row| {
+        let own = written.iter().copied().find(|name| row.is_set_by(name));
+        own.into_iter().chain(row.aliases.iter().copied()).find_map(|name| {
+            let text = value_of(name, kept).map(Secret::expose).or(env.get(name).map(String::as_str));
             let text = text.filter(|text| !text.trim().is_empty())?.to_owned();
-            Some((row.path, name, text))
+            Some((row.path, name.to_owned(), text))
         })
     })
 }
@@ -50,16 +52,16 @@ pub fn kept_elsewhere(env: &Env) -> Vec<(String, String, Keeper)> {
 
 /// Whether some setting is set by the variable `name`.
 fn names_a_setting(name: &str) -> bool {
-    SETTINGS.iter().any(|row| row.variable() == name || row.aliases.contains(&name))
+    SETTINGS.iter().any(|row| row.is_set_by(name) || row.aliases.contains(&name))
 }
 
 /// Whether what the variable `name` holds may be shown: it sets a setting, and no secret one.
 pub fn may_be_shown(name: &str) -> bool {
-    SETTINGS.iter().any(|row| !row.secret && (row.variable() == name || row.aliases.contains(&name)))
+    SETTINGS.iter().any(|row| !row.secret && (row.is_set_by(name) || row.aliases.contains(&name)))
 }
 
 /// Variables that ask for parts that are not here, and what these are.
-const MISSING_PARTS: [(&str, &str); 8] = [
+const MISSING_PARTS: [(&str, &str); 11] = [
     ("DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT", "OTLP"),
     ("DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_GRPC_ENDPOINT", "OTLP"),
     ("DD_SERVERLESS_APPSEC_ENABLED", "AppSec"),
@@ -68,15 +70,28 @@ const MISSING_PARTS: [(&str, &str); 8] = [
     ("DD_REMOTE_CONFIGURATION_ENABLED", "remote configuration"),
     ("DD_LAMBDA_FIPS_MODE", "validated cryptography (FIPS)"),
     ("DD_FIPS_ENABLED", "validated cryptography (FIPS)"),
+    ("DD_ORG_UUID", "delegated authentication"),
+    ("DD_OBSERVABILITY_PIPELINES_WORKER_LOGS_ENABLED", "way to Observability Pipelines but logs_config.logs_dd_url"),
+    ("DD_LAMBDA_DURABLE_FUNCTION_LOG_BUFFER_SIZE", "tags of durable executions on logs"),
 ];
 
-/// A warning for each part that is asked for and is not here.
-pub fn missing_parts(env: &Env) -> Vec<String> {
+/// In the file this asks for OTLP, whatever stands below it or if nothing does.
+const OTLP_IN_FILE: &str = "otlp_config.receiver.protocols";
+
+/// A warning for each part that is asked for and is not here: by a variable, or in the file by one of these paths that no setting has,
+/// with what stands there.
+pub fn missing_parts(env: &Env, in_file: &[(String, String)]) -> Vec<String> {
+    let is_off = |text: &str| matches!(text.trim().to_ascii_lowercase().as_str(), "" | "0" | "f" | "false");
+    let variables = MISSING_PARTS.iter().filter(|(name, _)| env.get(*name).is_some_and(|text| !is_off(text)));
+    let paths = in_file.iter().filter_map(|(path, text)| {
+        let part = MISSING_PARTS.iter().find(|(name, _)| follows(name, path)).filter(|_| !is_off(text));
+        let otlp = MISSING_PARTS.first().filter(|_| path.starts_with(OTLP_IN_FILE));
+        otlp.or(part).map(|(_, part)| (path.as_str(), *part))
+    });
     let mut told: Vec<&str> = Vec::new();
     let mut warnings = Vec::new();
-    for (name, part) in MISSING_PARTS {
-        let is_off = |text: &str| matches!(text.trim().to_ascii_lowercase().as_str(), "" | "0" | "f" | "false");
-        if env.get(name).is_some_and(|text| !is_off(text)) && !told.contains(&part) {
+    for (name, part) in variables.copied().chain(paths) {
+        if !told.contains(&part) {
             told.push(part);
             warnings.push(format!("{name}: this version has no {part}; ignored"));
         }
@@ -176,14 +191,39 @@ mod tests {
     #[test]
     fn a_part_that_is_not_here_is_one_warning() {
         let of = |pairs: &[(&str, &str)]| {
-            missing_parts(&pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
+            missing_parts(&pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(), &[])
         };
         let all: Vec<(&str, &str)> = MISSING_PARTS.iter().map(|(name, _)| (*name, "true")).collect();
         let told = of(&all);
-        assert_eq!(told.len(), 5, "{told:?}");
+        assert_eq!(told.len(), 8, "{told:?}");
         assert_eq!(told[0], "DD_OTLP_CONFIG_RECEIVER_PROTOCOLS_HTTP_ENDPOINT: this version has no OTLP; ignored");
         let off: Vec<(&str, &str)> = MISSING_PARTS.iter().map(|(name, _)| (*name, "False")).collect();
         assert_eq!((of(&off), of(&[("DD_ENV", "prod")])), (Vec::<String>::new(), Vec::new()));
+    }
+
+    #[test]
+    fn settings_of_datadogs_extension_are_what_the_manual_says_of_them() {
+        let manual = include_str!("../../README.md");
+        let (_, section) = manual.split_once("These mean here what they mean there: ").unwrap();
+        let (same, table) = section.split_once("The others differ:").unwrap();
+        let names = |text: &'static str| text.split('`').filter(|word| word.starts_with("DD_") || word.starts_with("AWS_LWA"));
+        assert!(40 < names(same).count());
+        for name in names(same) {
+            assert!(names_a_setting(name), "{name}");
+        }
+        let rows = table.split("\n\n").nth(1).unwrap().lines();
+        let missing = |row: &&str| row.contains("not here; one warning");
+        let told: Vec<&str> = rows.clone().filter(missing).flat_map(names).collect();
+        assert_eq!(told.len(), MISSING_PARTS.len());
+        for name in told {
+            assert!(MISSING_PARTS.iter().any(|(known, _)| *known == name) && !names_a_setting(name), "{name}");
+        }
+        for row in rows.filter(|row| !missing(row)) {
+            let is_setting = !["no effect: nobody", "| not here |", "are passed on"].iter().any(|words| row.contains(words));
+            for name in names(row) {
+                assert_eq!(names_a_setting(name), is_setting, "{name}");
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! Words          a b c, or a JSON array of texts
 //! Quoted         "GET /a,b",c: commas between, quotes around what has commas of its own, "" for a quote inside
 //! ReplaceTags    a JSON array of {"name","pattern","repl"}
+//! Styles         as Quoted
 //! LogRules       a JSON array of {"type","name","pattern","replace_placeholder"}
 //! MapperProfiles a JSON array of {"name","prefix","mappings":[{"match","match_type","name","tags":{"key":"value"}}]}
 //! ```
@@ -54,6 +55,31 @@ impl Value for Quoted {
     fn show(&self) -> String {
         let quote = |item: &String| format!("\"{}\"", item.replace('"', "\"\""));
         self.0.iter().map(quote).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Ways to write a trace context, as tracers call them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Styles(pub Vec<String>);
+
+/// All of them.
+const STYLES: [&str; 7] = ["datadog", "tracecontext", "b3", "b3 single header", "b3multi", "baggage", "none"];
+
+impl Value for Styles {
+    const NOT_A_KEY: Option<&'static str> = None;
+
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        Quoted::parse(raw).map(|names| Styles(names.0))
+    }
+
+    fn remark(raw: &Raw) -> Option<String> {
+        let Styles(mut names) = Self::parse(raw).ok()?;
+        names.retain(|name| !STYLES.iter().any(|style| name.eq_ignore_ascii_case(style)));
+        (!names.is_empty()).then(|| format!("no style of trace contexts is called `{}`; passed over", names.join("` or `")))
+    }
+
+    fn show(&self) -> String {
+        self.0.join(",")
     }
 }
 
@@ -178,7 +204,9 @@ impl Value for LogRules {
     }
 
     fn show(&self) -> String {
-        let show = |rule: &LogRule| format!("{}: {} {}", rule.name, rule.r#type, rule.pattern);
+        let put =
+            |rule: &LogRule| Some(&rule.replace_placeholder).filter(|put| !put.is_empty()).map(|put| format!(" -> {put}"));
+        let show = |rule: &LogRule| format!("{}: {} {}{}", rule.name, rule.r#type, rule.pattern, put(rule).unwrap_or_default());
         self.0.iter().map(show).collect::<Vec<_>>().join(", ")
     }
 }
@@ -327,7 +355,7 @@ mod tests {
     #[test]
     fn rules_for_logs_come_as_json_or_from_the_file() {
         let json = r#"[{"type": "mask_sequences", "name": "n", "pattern": "a", "replace_placeholder": "b"}]"#;
-        check::<LogRules>(written(json), Some("n: mask_sequences a"));
+        check::<LogRules>(written(json), Some("n: mask_sequences a -> b"));
         let entry = |key: &str, value: &str| (key.to_owned(), written(value));
         let rule = Raw::Map(vec![entry("type", "exclude_at_match"), entry("pattern", "b")]);
         check::<LogRules>(Raw::List(vec![rule]), Some(": exclude_at_match b"));

@@ -179,7 +179,10 @@ impl Values {
     }
 
     fn default_text(&self, path: &str) -> &'static str {
-        let row = SETTINGS.iter().find(|row| row.path == path).expect("the macro makes the row and this call from one line");
+        // Settings are taken in the order of the table.
+        let next = SETTINGS.get(self.effective.len()).filter(|row| row.path == path);
+        let row = next.or_else(|| SETTINGS.iter().find(|row| row.path == path));
+        let row = row.expect("the macro makes the row and this call from one line");
         row.lambda_default.filter(|_| self.lambda).unwrap_or(row.default)
     }
 
@@ -259,7 +262,8 @@ pub fn load_with(file: &FileRead, args: &RunArgs, env: &Env, lambda: bool, kept:
     handles.dedup();
     let (effective, remarks) = values.into_history();
     warnings.extend(remarks);
-    warnings.extend(env::missing_parts(env));
+    warnings.extend(env::missing_parts(env, &unknown));
+    let unknown = unknown.into_iter().map(|(path, _)| path).collect();
     Loaded { config, effective, warnings, unknown, handles, file: file.path.clone() }
 }
 
@@ -277,17 +281,20 @@ pub fn find_file(flag: Option<&Path>, env: &Env, lambda: bool) -> Option<PathBuf
     usual.into_iter().find(|path| path.exists())
 }
 
-/// Takes what the table knows out of the file's tree and lists what it does not.
-fn lay_tree(tree: &Raw, file: &Path, values: &mut Values, unknown: &mut Vec<String>) {
+/// Takes what the table knows out of the file's tree and lists what it does not, with what stands there.
+fn lay_tree(tree: &Raw, file: &Path, values: &mut Values, unknown: &mut Vec<(String, String)>) {
     let mut stack = vec![(String::new(), tree)];
     while let Some((prefix, node)) = stack.pop() {
         if let Some(row) = SETTINGS.iter().find(|row| row.path == prefix) {
             values.set(row.path, node.clone(), Origin::File(file.to_owned()));
-        } else if let Raw::Map(entries) = node {
+        } else if let Raw::Map(entries) = node
+            && (prefix.is_empty() || !entries.is_empty())
+        {
             let path = |key: &String| if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
             stack.extend(entries.iter().rev().map(|(key, child)| (path(key), child)));
         } else if !prefix.is_empty() {
-            unknown.push(prefix);
+            let text = if let Raw::Text(text) = node { text.clone() } else { String::new() };
+            unknown.push((prefix, text));
         }
     }
 }
@@ -312,6 +319,34 @@ mod tests {
         let loaded = load(&RunArgs::default(), &env, false);
         assert_eq!(loaded.handles, ["site"]);
         assert_eq!([shown(&loaded, "site"), shown(&loaded, "env")], ["datadoghq.com", "prod"]);
+    }
+
+    #[test]
+    fn parts_that_are_not_here_are_named_when_the_file_asks_for_them() {
+        let told = |text: &str| {
+            let tree = yaml::parse(text).ok();
+            let file = FileRead { path: Some("datadog.yaml".into()), tree, complaint: None };
+            load_with(&file, &RunArgs::default(), &Env::new(), true, &Kept::default()).warnings
+        };
+        let otlp = ["endpoint: 0.0.0.0:4317", "endpoint:", "{}", ""];
+        for below in otlp {
+            let warnings = told(&format!("otlp_config:\n  receiver:\n    protocols:\n      grpc: \n        {below}\n"));
+            assert!(matches!(warnings.as_slice(), [one] if one.ends_with("has no OTLP; ignored")), "{below}: {warnings:?}");
+        }
+        let others =
+            "remote_configuration: {enabled: true}\nserverless_appsec_enabled: 1\nfips: {enabled: true}\norg_uuid: x\n";
+        assert_eq!(told(others).len(), 4, "{:?}", told(others));
+        assert_eq!(told("remote_configuration: {enabled: false}\nfips: {}\nother: true\n"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn styles_that_nobody_knows_are_one_remark() {
+        let env = env(&[("DD_TRACE_PROPAGATION_STYLE", "Datadog, xray,strange,b3 single header,none")]);
+        let loaded = load(&RunArgs::default(), &env, true);
+        assert_eq!(loaded.config.propagation_style.0.len(), 5);
+        let told = "DD_TRACE_PROPAGATION_STYLE: trace_propagation_style: no style of trace contexts is called `xray` or `strange`; passed over";
+        assert_eq!(loaded.warnings, [told]);
+        assert!(load(&RunArgs::default(), &Env::new(), true).warnings.is_empty());
     }
 
     #[test]

@@ -43,6 +43,7 @@ pub use lists::Mapping;
 pub use lists::Quoted;
 pub use lists::ReplaceTag;
 pub use lists::ReplaceTags;
+pub use lists::Styles;
 pub use lists::Words;
 pub use merge::Effective;
 pub use merge::FileRead;

@@ -7,6 +7,7 @@ use crate::config::lists::LogRules;
 use crate::config::lists::MapperProfiles;
 use crate::config::lists::Quoted;
 use crate::config::lists::ReplaceTags;
+use crate::config::lists::Styles;
 use crate::config::lists::Words;
 use crate::config::merge::Values;
 use crate::config::network::Hosts;
@@ -46,10 +47,16 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The variable that follows from the path.
-    pub fn variable(&self) -> String {
-        format!("DD_{}", self.path.to_ascii_uppercase().replace('.', "_"))
+    /// Whether `name` is the variable that follows from the path.
+    pub fn is_set_by(&self, name: &str) -> bool {
+        follows(name, self.path)
     }
+}
+
+/// Whether a variable's name follows from a path in the file. Nothing is allocated: a start asks some thousand times.
+pub fn follows(name: &str, path: &str) -> bool {
+    let follows = |(name, path): (u8, u8)| name == if path == b'.' { b'_' } else { path.to_ascii_uppercase() };
+    name.strip_prefix("DD_").is_some_and(|name| name.len() == path.len() && name.bytes().zip(path.bytes()).all(follows))
 }
 
 const fn at_most_one(texts: &[&'static str]) -> Option<&'static str> {
@@ -302,16 +309,20 @@ settings! {
     capture_payload: bool = "capture_lambda_payload" [] "false";
     /// Down to how many levels; what is below is one tag.
     capture_payload_depth: u32 = "capture_lambda_payload_max_depth" [] "10";
-    /// How the callers of a function write trace contexts: datadog, tracecontext, b3, b3multi, none.
-    propagation_style: Quoted = "trace_propagation_style" [] "datadog,tracecontext";
+    /// How the callers of a function write trace contexts: datadog, tracecontext, b3, b3multi, baggage, none.
+    propagation_style: Styles = "trace_propagation_style" [] "datadog,tracecontext";
     /// The same, before the other.
-    propagation_style_extract: Option<Quoted> = "trace_propagation_style_extract" [] "";
+    propagation_style_extract: Option<Styles> = "trace_propagation_style_extract" [] "";
+    /// Look no further than the first of them that is found.
+    propagation_extract_first: bool = "trace_propagation_extract_first" [] "false";
     /// Take baggage (`ot-baggage-*`) into the function's span.
     propagation_baggage: bool = "trace_propagation_http_baggage_enabled" [] "false";
     /// Services of spans that the agent makes for AWS's own, by the instance's name or `lambda_sqs` and the like.
     service_mapping: Tags = "service_mapping" [] "";
     /// Call the services of spans that the agent makes for AWS's own as AWS calls the instance, not by their kind.
     aws_services: bool = "trace_aws_service_representation_enabled" [] "true";
+    /// Call them all by the function's service.
+    one_service: bool = "trace_remove_integration_service_names_enabled" [] "false";
     /// Compute statistics of spans inside Lambda; otherwise the backend is asked to. Outside Lambda they are always computed.
     compute_stats: bool = "lambda_extension_compute_stats" [] "false";
     /// Tags beside the usual ones that say whom a span talked to, for statistics.
@@ -443,14 +454,22 @@ mod tests {
 
     #[test]
     fn variables_follow_from_paths() {
-        let of = |path: &str| SETTINGS.iter().find(|setting| setting.path == path).unwrap().variable();
-        assert_eq!(of("logs_config.logs_dd_url"), "DD_LOGS_CONFIG_LOGS_DD_URL");
-        assert_eq!(of("communication_port"), "DD_COMMUNICATION_PORT");
+        assert!(follows("DD_LOGS_CONFIG_LOGS_DD_URL", "logs_config.logs_dd_url"));
+        assert!(follows("DD_COMMUNICATION_PORT", "communication_port"));
+        for name in [
+            "DD_logs_config_logs_dd_url",
+            "LOGS_CONFIG_LOGS_DD_URL",
+            "DD_LOGS_CONFIG_LOGS_DD_URLS",
+            "DD_LOGS_CONFIG.LOGS_DD_URL",
+        ] {
+            assert!(!follows(name, "logs_config.logs_dd_url"), "{name}");
+        }
     }
 
     #[test]
     fn no_variable_sets_two_settings() {
-        let mut names: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+        let name = |setting: &Setting| format!("DD_{}", setting.path.to_ascii_uppercase().replace('.', "_"));
+        let mut names: Vec<String> = SETTINGS.iter().map(name).collect();
         names.extend(SETTINGS.iter().flat_map(|setting| setting.aliases).map(|alias| (*alias).to_owned()));
         let count = names.len();
         names.sort();

@@ -91,9 +91,17 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false);
+        let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false, false);
         let (region, function) = ("us-east-1".to_owned(), "f".to_owned());
-        Settings { infer_spans: true, capture_depth: None, styles, region, function, digest: |_| String::new() }
+        Settings {
+            infer_spans: true,
+            capture_depth: None,
+            captured_bytes_max: 0,
+            styles,
+            region,
+            function,
+            digest: |_| String::new(),
+        }
     }
 
     #[test]

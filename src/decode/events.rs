@@ -174,6 +174,7 @@ fn telemetry(envelope: &Envelope<'_>) -> Result<Telemetry, EventError> {
             let records = record.dropped_records.unwrap_or_default() as u64;
             What::LogsDropped { records, reason: record.reason.unwrap_or_default() }
         }
+        "platform.fault" => What::Fault(log_record::fault(raw.get(), time_ms)),
         other if other.starts_with("platform.") => What::Other,
         other => return Err(EventError::UnknownKind(other.to_owned())),
     };

@@ -32,6 +32,17 @@ pub fn function_line(record: &str, time_ms: i64) -> LogLine {
     line
 }
 
+/// What the platform says of a runtime that died: `RequestId: <id> Error: <text>`, as it is or as a member `fault`. Nothing but an error.
+pub fn fault(record: &str, time_ms: i64) -> LogLine {
+    let object: Option<Map<String, Value>> = serde_json::from_str(record).ok();
+    let inner = object.as_ref().and_then(|object| object.get("fault")).map(Value::to_string);
+    let mut line = function_line(inner.as_deref().unwrap_or(record), time_ms);
+    line.status = LogStatus::Error;
+    let id = line.message.strip_prefix("RequestId: ").and_then(|rest| rest.split_whitespace().next());
+    line.request_id = line.request_id.or_else(|| id.map(str::to_owned));
+    line
+}
+
 /// The line in `record`, which is any JSON value.
 pub fn line(record: &str, time_ms: i64) -> LogLine {
     let text = if record.starts_with('"') { string(record) } else { record.to_owned() };
@@ -130,6 +141,20 @@ mod tests {
         }
         for words in ["memory is fine", "the process was killed", "out of memory"] {
             assert!(!function_line(&format!("\"{words}\""), 0).out_of_memory, "{words}");
+        }
+    }
+
+    #[test]
+    fn a_fault_of_the_platforms_is_an_error_of_its_request() {
+        let text = "RequestId: r-7 Error: Runtime exited with error: signal: killed\\nRuntime.ExitError\\n";
+        for record in [format!("\"{text}\""), format!("{{\"fault\":\"{text}\"}}")] {
+            let line = fault(&record, 7);
+            assert_eq!((line.request_id.as_deref(), line.status, line.out_of_memory), (Some("r-7"), LogStatus::Error, true));
+            assert_eq!(line.message, "RequestId: r-7 Error: Runtime exited with error: signal: killed\nRuntime.ExitError");
+        }
+        for record in ["7", "null", "{}", "{\"fault\":{}}", "\"RequestId: \""] {
+            let line = fault(record, 7);
+            assert_eq!((line.request_id, line.status, line.out_of_memory), (None, LogStatus::Error, false), "{record}");
         }
     }
 

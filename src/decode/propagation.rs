@@ -8,6 +8,7 @@
 //!               tracestate                       dd=s:<priority>;o:<origin>;p:<16 hex>;t.<key>:<value>, other vendors after commas
 //! b3            b3                               <32 or 16 hex>-<16 hex>-<0, 1 or d>
 //! b3multi       x-b3-traceid, -spanid, -sampled, -flags
+//! baggage       baggage                          <key>=<value>, after commas; keys and values with percent signs, properties after semicolons
 //! any           ot-baggage-<key>                 text, if that is on
 //! ```
 //! Names of any case. Source: Datadog's documentation on trace context propagation; W3C Trace Context; openzipkin/b3-propagation.
@@ -18,7 +19,7 @@ use crate::model::trace_context::TraceContext;
 use std::borrow::Cow;
 
 /// Everything but baggage, whose names vary.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "x-datadog-trace-id",
     "x-datadog-parent-id",
     "x-datadog-sampling-priority",
@@ -31,7 +32,11 @@ const NAMES: [&str; 12] = [
     "x-b3-spanid",
     "x-b3-sampled",
     "x-b3-flags",
+    "baggage",
 ];
+
+/// Of W3C's baggage, which may be anything, only these become tags, as in tracers.
+const BAGGAGE_KEYS: [&str; 3] = ["user.id", "session.id", "account.id"];
 
 /// Baggage beyond this is left where it is.
 const BAGGAGE_MAX: usize = 64;
@@ -91,12 +96,17 @@ enum Style {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Styles {
     order: Vec<Style>,
+    /// `ot-baggage-*` comes along.
     baggage: bool,
+    /// W3C's does.
+    w3c_baggage: bool,
+    first_only: bool,
 }
 
 impl Styles {
     /// By their names in the tracers' settings, in this order; names of others are passed over. `baggage`: take that along too.
-    pub fn new(names: &[String], baggage: bool) -> Styles {
+    /// `first_only`: the first that is found is not compared with W3C's.
+    pub fn new(names: &[String], baggage: bool, first_only: bool) -> Styles {
         let style = |name: &String| match &*name.to_ascii_lowercase() {
             "datadog" => Some(Style::Datadog),
             "tracecontext" => Some(Style::W3c),
@@ -104,7 +114,8 @@ impl Styles {
             "b3multi" => Some(Style::B3Multi),
             _ => None,
         };
-        Styles { order: names.iter().filter_map(style).collect(), baggage }
+        let w3c_baggage = names.iter().any(|name| name.eq_ignore_ascii_case("baggage"));
+        Styles { order: names.iter().filter_map(style).collect(), baggage, w3c_baggage, first_only }
     }
 
     /// The context that the carrier holds. The first style wins; when W3C's tells the same trace but a later span, that is the parent,
@@ -120,7 +131,7 @@ impl Styles {
             };
             match (&mut found, context) {
                 (None, context) => found = context,
-                (Some(first), Some(later)) if *style == Style::W3c => first.complete(&later),
+                (Some(first), Some(later)) if *style == Style::W3c && !self.first_only => first.complete(&later),
                 _ => (),
             }
         }
@@ -131,8 +142,29 @@ impl Styles {
                 }
             }
         }
+        if let Some(context) = found.as_mut().filter(|_| self.w3c_baggage) {
+            let members = carrier.get("baggage").unwrap_or_default().split(',');
+            for (key, value) in members.filter_map(|member| member.split(';').next()?.split_once('=')) {
+                let (key, value) = (percent_decoded(key.trim()), percent_decoded(value.trim()));
+                if BAGGAGE_KEYS.contains(&&*key) {
+                    context.tags.push(&format!("baggage.{key}"), &value);
+                }
+            }
+        }
         found
     }
+}
+
+/// What is no sign of that kind stays as it is.
+fn percent_decoded(text: &str) -> String {
+    let (mut decoded, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = digits.and_then(|digits| hex(digits, 2));
+        decoded.push(byte.map_or(*first, |byte| byte as u8));
+        rest = if byte.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 impl TraceContext {
@@ -266,7 +298,7 @@ mod tests {
         for (name, value) in pairs {
             carrier.add(name, Cow::Borrowed(value));
         }
-        Styles::new(&names, true).extract(&carrier)
+        Styles::new(&names, true, false).extract(&carrier)
     }
 
     /// `high low parent priority origin tags`
@@ -322,6 +354,30 @@ mod tests {
         check("datadog,tracecontext", &pairs("13"), "- 13 10 - -");
         check("tracecontext,datadog", &pairs("13"), "6553f10000000000 11 12 1 -");
         check("none", &pairs("11"), "");
+    }
+
+    #[test]
+    fn the_first_style_alone_counts_where_that_is_wanted() {
+        let mut carrier = Carrier::default();
+        for (name, value) in [("x-datadog-trace-id", "11"), ("x-datadog-parent-id", "10"), ("traceparent", SAMPLED)] {
+            carrier.add(name, Cow::Borrowed(value));
+        }
+        let parent = |first_only| {
+            let names = ["datadog", "tracecontext"].map(str::to_owned);
+            Styles::new(&names, false, first_only).extract(&carrier).unwrap().parent_id
+        };
+        assert_eq!((parent(true), parent(false)), (10, 12));
+    }
+
+    #[test]
+    fn of_baggage_the_keys_that_tracers_show_become_tags() {
+        let pairs = [
+            ("x-datadog-trace-id", "11"),
+            ("Baggage", "user.id=a%40b%C3%A4;p=1, other=x ,session.id = 7%,account%2Eid=,broken"),
+        ];
+        check("datadog,baggage", &pairs, "- 11 0 - - baggage.user.id:a@b\u{e4},baggage.session.id:7%,baggage.account.id:");
+        check("datadog", &pairs, "- 11 0 - -");
+        check("baggage", &pairs, "");
     }
 
     #[test]

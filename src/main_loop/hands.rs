@@ -19,8 +19,8 @@ pub type TelemetryParcel = Parcel<Vec<Telemetry>>;
 /// What the loop gets.
 pub type MainEvent = Event<TelemetryParcel, FlushMark>;
 
-/// Is told an invocation's request id and its function's ARN.
-pub type Tell = Box<dyn FnMut(&str, &str)>;
+/// Is told an invocation's request id and its function's ARN; or, with neither, that some invocation began.
+pub type Tell = Box<dyn FnMut(Option<&str>, &str)>;
 
 /// Takes a batch of telemetry until a deadline, or gives it back.
 pub type Take = Box<dyn FnMut(TelemetryParcel, Instant) -> Result<(), TelemetryParcel>>;

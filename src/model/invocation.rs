@@ -1,7 +1,7 @@
 //! What happens to a function and to this agent, as events: the closed set that the main loop works on.
 
 use crate::model::log_line::LogLine;
-use crate::model::tags::Tags;
+use crate::model::shown::Shown;
 use crate::model::trace_context::TraceContext;
 use crate::model::trigger::Trigger;
 
@@ -108,6 +108,8 @@ pub enum What {
         /// In the platform's words.
         reason: String,
     },
+    /// `platform.fault`: what the platform says of a runtime that died.
+    Fault(LogLine),
     /// Known to exist, and of no use here.
     Other,
 }
@@ -170,7 +172,7 @@ pub struct StartCall {
     /// Who invoked the function, where its event is of a kind that is known.
     pub trigger: Option<Box<Trigger>>,
     /// What of the event is to be seen on the function's span.
-    pub shown: Tags,
+    pub shown: Shown,
     /// When the call came, nanoseconds since 1970.
     pub at: i64,
 }
@@ -189,7 +191,7 @@ pub struct EndCall {
     /// `statusCode` of the answer, where it is one to HTTP.
     pub status_code: Option<u16>,
     /// What of the answer is to be seen on the function's span.
-    pub shown: Tags,
+    pub shown: Shown,
     /// When the call came, nanoseconds since 1970.
     pub at: i64,
 }

@@ -11,6 +11,7 @@ pub mod metrics_item;
 pub mod rates;
 pub mod scrub;
 pub mod series;
+pub mod shown;
 pub mod stats;
 pub mod status;
 pub mod tags;

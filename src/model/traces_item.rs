@@ -9,6 +9,8 @@ use crate::model::trace::TracePayload;
 pub enum TracesItem {
     /// Spans.
     Spans(TracePayload),
+    /// Spans that the agent made itself.
+    Made(Box<TracePayload>),
     /// Tags of the function have become known: those that every span gets, and all of them as `k:v,k:v`. The parcel's claim is for no
     /// record.
     Function(Vec<(String, String)>, String),

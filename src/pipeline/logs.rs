@@ -43,6 +43,17 @@ pub enum LogsItem {
     Function(String, Option<String>),
     /// `/next` told of an invocation with this request id.
     Invoked(String),
+    /// Rules in place of those in force.
+    Rules(Rules),
+}
+
+/// What the user wants done to lines.
+#[derive(Debug, Default)]
+pub struct Rules {
+    /// Which lines go on, and what is hidden in them.
+    pub lines: Vec<Rule>,
+    /// Lines up to the next one that matches are one message.
+    pub begins: Option<Pattern>,
 }
 
 /// The pipeline's settings.
@@ -52,10 +63,8 @@ pub struct Settings {
     pub enabled: bool,
     /// Also the lines that platform events make.
     pub with_platform: bool,
-    /// Which lines go on, and what is hidden in them.
-    pub rules: Vec<Rule>,
-    /// Lines up to the next one that matches are one message.
-    pub begins: Option<Pattern>,
+    /// What is done to them.
+    pub rules: Rules,
     /// What all entries have in common.
     pub common: Common,
     /// Longest wait of a part-filled body; also of lines that wait for an invocation outside Lambda.
@@ -98,7 +107,7 @@ impl LogsStage {
         };
         LogsStage {
             attribution: Attribution::new(settings.concurrent),
-            joiner: settings.begins.clone().map(Joiner::new),
+            joiner: settings.rules.begins.clone().map(Joiner::new),
             joining_since: None,
             settings,
             durations: VecDeque::new(),
@@ -175,7 +184,8 @@ impl LogsStage {
     }
 
     fn put(&mut self, mut line: LogLine, claim: Claim, now: Now) {
-        if !self.settings.enabled || rules::is_blank(&line) || !log_rules::apply(&self.settings.rules, &mut line.message) {
+        if !self.settings.enabled || rules::is_blank(&line) || !log_rules::apply(&self.settings.rules.lines, &mut line.message)
+        {
             return claim.drop_all(Reason::Filtered);
         }
         rules::cut(&mut line.message);
@@ -236,6 +246,14 @@ impl Stage for LogsStage {
             LogsItem::Invoked(request_id) => {
                 let waited = self.attribution.invoked(&request_id);
                 self.put_all(waited, now);
+            }
+            LogsItem::Rules(rules) => {
+                // What came before them follows the others.
+                let waited = self.attribution.release();
+                self.put_all(waited, now);
+                self.put_joined(now);
+                self.joiner = rules.begins.clone().map(Joiner::new);
+                self.settings.rules = rules;
             }
         }
         let waits = 0 < self.attribution.waiting() && !self.settings.hold_orphans;

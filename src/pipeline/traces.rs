@@ -42,6 +42,7 @@ use crate::model::traces_item::TracesItem;
 use crate::pipeline::Stage;
 use crate::process::lambda;
 use crate::process::lambda::Done;
+use crate::process::lambda::Maker;
 use crate::process::lambda::Received;
 use crate::process::stats;
 use crate::process::stats::Concentrator;
@@ -174,9 +175,9 @@ impl TracesStage {
         self.leavings.clone()
     }
 
-    fn take_spans(&mut self, mut payload: TracePayload, mut claim: Claim, now: Now) {
+    fn take_spans(&mut self, mut payload: TracePayload, from: Maker, mut claim: Claim, now: Now) {
         if let Some(received) = &mut self.received {
-            let Done { gone, added } = received.apply(&mut payload);
+            let Done { gone, added } = received.apply(&mut payload, from);
             claim.drop_some(gone, Reason::Filtered);
             claim.merge(self.ledger.accept(Signal::Traces, added));
         }
@@ -307,7 +308,11 @@ impl Stage for TracesStage {
         let Parcel { item, claim, permit } = parcel;
         match item {
             TracesItem::Spans(payload) => {
-                self.take_spans(payload, claim, now);
+                self.take_spans(payload, Maker::Tracer, claim, now);
+                drop(permit);
+            }
+            TracesItem::Made(payload) => {
+                self.take_spans(*payload, Maker::Agent, claim, now);
                 drop(permit);
             }
             TracesItem::Function(tags, function) => {

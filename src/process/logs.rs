@@ -132,6 +132,7 @@ pub fn platform_line(what: &What, time_ms: i64, runtime_duration_ms: Option<f64>
         What::LogsDropped { records, reason } => {
             line(format!("the platform dropped {records} log records: {reason}"), LogStatus::Warn, None)
         }
+        What::Fault(told) => Some(told.clone()),
         What::Line(_) | What::InitReport { .. } | What::RestoreStart | What::RestoreReport { .. } | What::Other => None,
     }
 }
@@ -254,6 +255,8 @@ mod tests {
         let of_managed = platform_line(&What::Report { outcome: failed, figures: None }, 0, None).unwrap();
         assert_eq!(of_managed.message, "REPORT RequestId: r\tRuntime Duration: 170.33 ms Task failed: Runtime.ExitError");
         assert_eq!(of_managed.status, LogStatus::Error);
+        let fault = LogLine { request_id: Some("r".into()), status: LogStatus::Error, ..line("killed") };
+        assert_eq!(platform_line(&What::Fault(fault.clone()), 0, None), Some(fault));
         let dropped = What::LogsDropped { records: 12, reason: "consumer too slow".into() };
         assert_eq!(text(&dropped), "the platform dropped 12 log records: consumer too slow");
         let timeout = Outcome { status: Status::Timeout, duration_ms: Some(3000.0), ..outcome };

@@ -9,7 +9,8 @@
 //! /lambda/logs               200: a batch of telemetry events
 //! ```
 //! Client libraries wait 100 ms to 3 s for an answer and the function waits with them, so nothing but a place in the main loop's queue
-//! is taken before the answer; and that before it, so that the platform's telemetry cannot overtake the call.
+//! is taken before the answer; and that before it, so that the platform's telemetry cannot overtake the call. An event or an answer that is
+//! larger than Lambda's own limit, or finds no memory, is left where it is: what the call's headers say counts all the same.
 
 use crate::decode::calls;
 use crate::decode::calls::Read;
@@ -19,11 +20,13 @@ use crate::decode::events;
 use crate::model::invocation::EndCall;
 use crate::model::invocation::Event;
 use crate::model::invocation::StartCall;
+use crate::model::shown::Shown;
 use crate::model::trace_context::TraceContext;
 use crate::sources::MainEvent;
 use crate::sources::accept;
 use crate::sources::http::Handler;
 use crate::sources::http::Head;
+use crate::sources::http::Headers;
 use crate::sources::http::Request;
 use crate::sources::http::Response;
 use crate::sources::take_back;
@@ -33,9 +36,12 @@ use crate::sys::inbox::Sender;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
+use crate::sys::memory::Budget;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -65,6 +71,9 @@ pub struct LambdaHandler {
     clock: Clock,
     on_flush: OnFlush,
     calls: CallSettings,
+    /// For what is captured.
+    captured: Budget,
+    has_warned: AtomicBool,
     /// Behind a mutex, because `/trace-context` asks from another connection's thread for what is true now.
     latest_context: Mutex<TraceContext>,
 }
@@ -78,7 +87,9 @@ impl LambdaHandler {
         on_flush: OnFlush,
         calls: CallSettings,
     ) -> LambdaHandler {
-        LambdaHandler { events, ledger, clock, on_flush, calls, latest_context: Mutex::default() }
+        let captured = Budget::new(calls.captured_bytes_max);
+        let (has_warned, latest_context) = (AtomicBool::new(false), Mutex::default());
+        LambdaHandler { events, ledger, clock, on_flush, calls, captured, has_warned, latest_context }
     }
 
     fn telemetry(&self, request: Request) -> Response {
@@ -112,14 +123,14 @@ impl LambdaHandler {
         }
     }
 
-    fn start_invocation(&self, request: &Request) -> Response {
-        let header = |name: &str| request.headers.get(name);
-        let Read { context, trigger } = calls::start(&request.body, &self.calls, header);
+    fn start_invocation(&self, headers: &Headers, body: &[u8]) -> Response {
+        let header = |name: &str| headers.get(name);
+        let Read { context, trigger } = calls::start(body, &self.calls, header);
         let call = StartCall {
             request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
             context: context.clone(),
             trigger: trigger.map(Box::new),
-            shown: calls::captured("function.request", &request.body, &self.calls),
+            shown: self.shown("function.request", body),
             at: self.clock.now().unix_nanos(),
         };
         let mut answer = ok();
@@ -131,19 +142,45 @@ impl LambdaHandler {
         answer
     }
 
-    fn end_invocation(&self, request: &Request) -> Response {
-        let header = |name: &str| request.headers.get(name);
+    fn end_invocation(&self, headers: &Headers, body: &[u8]) -> Response {
+        let header = |name: &str| headers.get(name);
         let call = EndCall {
             request_id: header("lambda-runtime-aws-request-id").map(str::to_owned),
             context: calls::context(&self.calls.styles, header),
             span_id: calls::placeholder_span_id(header),
             error: calls::handler_error(header),
-            status_code: calls::status_code(&request.body),
-            shown: calls::captured("function.response", &request.body, &self.calls),
+            status_code: calls::status_code(body),
+            shown: self.shown("function.response", body),
             at: self.clock.now().unix_nanos(),
         };
         hand_on(&self.events, Event::Ended(call));
         ok()
+    }
+
+    /// A call that is about an invocation, if this is one.
+    fn call(&self, path: &str, headers: &Headers, body: &[u8]) -> Option<Response> {
+        match path {
+            "/lambda/start-invocation" => Some(self.start_invocation(headers, body)),
+            "/lambda/end-invocation" => Some(self.end_invocation(headers, body)),
+            _ => None,
+        }
+    }
+
+    /// What is to be seen of a body, if there is room for it: invocations that never end would keep it for long.
+    fn shown(&self, prefix: &str, body: &[u8]) -> Shown {
+        let tags = calls::captured(prefix, body, &self.calls);
+        if tags.pairs().is_empty() {
+            return Shown::default();
+        }
+        match self.captured.reserve(Shown::bytes(&tags), self.clock.instant_in(Duration::ZERO)) {
+            Some(permit) => Shown::new(tags, permit),
+            None => {
+                if !self.has_warned.swap(true, Relaxed) {
+                    log::warn!("payloads of invocations at once take more than max_memory has for them; some are not shown");
+                }
+                Shown::default()
+            }
+        }
     }
 
     fn trace_context(&self) -> Response {
@@ -181,15 +218,20 @@ impl Handler for LambdaHandler {
         }
     }
 
-    fn overloaded(&self, _head: &Head) -> Response {
-        Response::text(429, "too many requests")
+    fn overloaded(&self, head: &Head) -> Response {
+        self.without_body(head).unwrap_or_else(|| Response::text(429, "too many requests"))
+    }
+
+    fn without_body(&self, head: &Head) -> Option<Response> {
+        self.call(&head.path, &head.headers, b"")
     }
 
     fn answer(&self, request: Request) -> Response {
+        if let Some(response) = self.call(&request.path, &request.headers, &request.body) {
+            return response;
+        }
         match request.path.as_str() {
             "/lambda/logs" => self.telemetry(request),
-            "/lambda/start-invocation" => self.start_invocation(&request),
-            "/lambda/end-invocation" => self.end_invocation(&request),
             "/trace-context" => self.trace_context(),
             "/lambda/flush" => self.flush(),
             _ => ok(),

@@ -32,6 +32,7 @@ use crate::sys::memory::Permit;
 use crate::sys::spares;
 use crate::sys::spares::Spares;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// The paths that are served and listed in `/info`.
@@ -80,9 +81,7 @@ pub struct TraceHandler {
     /// What requests decode to, apart from their bodies: a decoder that waited for memory which other bodies hold while they wait for
     /// decoders would wait for ever.
     decoded: Budget,
-    info: String,
-    /// Hash of `info`: tracers read it again when this changes.
-    state: String,
+    description: Description,
     proxies: Option<Proxies>,
     dogstatsd: Option<Outlet>,
     /// Overload is told with 429 to everyone, known or not: what is answered with 200 is kept.
@@ -90,6 +89,10 @@ pub struct TraceHandler {
     payloads: Spares<TracePayload>,
     bodies: Spares<Vec<u8>>,
 }
+
+/// The answer to `/info`, and its hash: tracers read it again when that changes. Made for the first tracer that talks with the agent, since
+/// inside Lambda the start pays for everything else.
+pub type Description = LazyLock<(String, String), Box<dyn FnOnce() -> (String, String) + Send>>;
 
 /// Bounds in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -101,15 +104,14 @@ pub struct TraceLimits {
 }
 
 impl TraceHandler {
-    /// A handler that puts payloads into `inbox` and answers `/info` with `info`, whose hash is `state`.
+    /// A handler that puts payloads into `inbox`.
     pub fn new(
         inbox: Inbox<TracesItem>,
         ledger: Arc<Ledger>,
         rates: RatesHandle,
         clock: Clock,
         limits: TraceLimits,
-        info: String,
-        state: String,
+        description: Description,
     ) -> TraceHandler {
         TraceHandler {
             inbox,
@@ -118,8 +120,7 @@ impl TraceHandler {
             clock,
             limits,
             decoded: Budget::new(limits.decoded_bytes_max),
-            info,
-            state,
+            description,
             proxies: None,
             dogstatsd: None,
             tells_overload: false,
@@ -274,7 +275,9 @@ impl TraceHandler {
 
     /// Every answer but `/info`'s tells who gives it.
     fn signed(&self, answer: Response) -> Response {
-        answer.with_header("Datadog-Agent-Version", env!("CARGO_PKG_VERSION")).with_header("Datadog-Agent-State", &self.state)
+        answer
+            .with_header("Datadog-Agent-Version", env!("CARGO_PKG_VERSION"))
+            .with_header("Datadog-Agent-State", self.description.1.as_str())
     }
 }
 
@@ -302,7 +305,7 @@ impl Handler for TraceHandler {
             return self.signed(proxies.answer(request));
         }
         match request.path.as_str() {
-            "/info" => Response::new(200, "application/json", self.info.clone()),
+            "/info" => Response::new(200, "application/json", self.description.0.clone()),
             path if path.ends_with("/services") => self.accepted(path, &request.headers),
             STATS => self.stats(request),
             DOGSTATSD | DOGSTATSD_OF_OLD => self.lines_of_dogstatsd(&request.body),
@@ -382,8 +385,7 @@ mod tests {
             RatesHandle::new(7),
             Clock::new(),
             limits,
-            "{}".to_owned(),
-            "state".to_owned(),
+            LazyLock::new(Box::new(|| ("{}".to_owned(), "state".to_owned()))),
         );
         Rig { handler, receiver, ledger, budget: Budget::new(1 << 20) }
     }

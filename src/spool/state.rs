@@ -12,6 +12,7 @@
 //! one step. What is missing, torn or foreign is as good as no file. Old versions stay readable; `fixtures/state/` holds one each.
 
 use crate::sys::files;
+use crate::sys::files::Outlives;
 use nanoserde::DeBin;
 use nanoserde::SerBin;
 use std::fmt;
@@ -74,8 +75,8 @@ pub fn load(path: &Path) -> Result<State, StateError> {
 }
 
 /// Replaces the file at `path`.
-pub fn save(path: &Path, state: &State) -> io::Result<()> {
-    files::replace(path, &encode(state))
+pub fn save(path: &Path, state: &State, outlives: Outlives) -> io::Result<()> {
+    files::replace(path, &encode(state), outlives)
 }
 
 fn encode(state: &State) -> Vec<u8> {

@@ -75,20 +75,23 @@ impl Teller {
         }
     }
 
-    /// An invocation began, so the runtime lives.
-    pub fn invoked(&mut self, request_id: &str, arn: &str) {
+    /// An invocation began, so the runtime lives; `request_id` and `arn` where `/next` told them.
+    pub fn invoked(&mut self, request_id: Option<&str>, arn: &str) {
         if self.place == Place::Lambda && self.function.runtime.is_none() {
             self.function.runtime = Some(usage::runtime(Path::new("/")));
             self.tell_pipelines();
         }
         self.arn(arn);
-        tell(&self.logs, LogsItem::Invoked(request_id.to_owned()), Signal::Logs);
+        if let Some(request_id) = request_id {
+            tell(&self.logs, LogsItem::Invoked(request_id.to_owned()), Signal::Logs);
+        }
     }
 
     fn tell_pipelines(&self) {
         let arn = self.function.arn.clone();
         if self.place == Place::Edge {
-            return tell(&self.logs, LogsItem::Function(arn, None), Signal::Logs);
+            tell(&self.logs, LogsItem::Function(arn, None), Signal::Logs);
+            return;
         }
         let tags = self.function.tags();
         tell(&self.logs, LogsItem::Function(arn, Some(tags.joined())), Signal::Logs);
@@ -125,6 +128,7 @@ pub fn invocations(config: &Config, place: Place, aws: &AwsEnv, arn: Option<&str
     invocation::Settings {
         root_spans: if is_lambda { RootSpans::Announced } else { RootSpans::Always },
         aws_services: config.aws_services,
+        one_service: config.one_service,
         service_mapping: config.service_mapping.clone(),
         service: config.service.clone(),
         function_name: aws.function_name.clone(),
@@ -153,13 +157,14 @@ pub fn points(pipelines: &Pipelines, ledger: &Arc<Ledger>, clock: Clock) -> Box<
     })
 }
 
-/// Tells a pipeline something that is no record.
-pub fn tell<T>(inbox: &Inbox<T>, item: T, signal: Signal) {
+/// Tells a pipeline something that is no record; whether it had room for it.
+pub fn tell<T>(inbox: &Inbox<T>, item: T, signal: Signal) -> bool {
     let by = Clock::new().instant_in(TELL_WAIT);
     let told = nothing(item, signal).is_some_and(|parcel| inbox.put(parcel, by).is_ok());
     if !told {
         log::debug!("a pipeline is behind and was not told of an invocation");
     }
+    told
 }
 
 /// A parcel that holds no record and no memory.

@@ -68,7 +68,7 @@ pub fn hands(
             telemetry_inbox.put(Parcel { item: LogsItem::Telemetry(item), claim, permit }, by).map_err(|back| Parcel {
                 item: match back.item {
                     LogsItem::Telemetry(events) => events,
-                    LogsItem::Function(..) | LogsItem::Invoked(_) => Vec::new(),
+                    LogsItem::Function(..) | LogsItem::Invoked(_) | LogsItem::Rules(_) => Vec::new(),
                 },
                 claim: back.claim,
                 permit: back.permit,
@@ -99,6 +99,7 @@ pub fn hands(
 fn send_span(item: TracesItem, inbox: &Inbox<TracesItem>, ledger: &Arc<Ledger>, budget: &Budget, clock: Clock) {
     let (spans, bytes) = match &item {
         TracesItem::Spans(payload) => (payload.spans.len(), payload.memory_bytes()),
+        TracesItem::Made(payload) => (payload.spans.len(), payload.memory_bytes()),
         TracesItem::Stats(_) | TracesItem::Init(_) | TracesItem::Function(..) => (0, 0),
     };
     let claim = ledger.accept(Signal::Traces, spans as u64);

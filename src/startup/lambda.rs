@@ -1,8 +1,8 @@
 //! The agent as a Lambda extension: registration, subscription, and the thread that asks for events.
 
+use crate::config;
 use crate::config::AwsEnv;
 use crate::config::Config;
-use crate::config::Quoted;
 use crate::encode::lambda_api as lambda_requests;
 use crate::errors::StartError;
 use crate::main_loop::Ends;
@@ -13,12 +13,12 @@ use crate::sources::lambda_api::LambdaApi;
 use crate::sources::lambda_http::CallSettings;
 use crate::sources::lambda_http::Styles;
 use crate::startup::log_plan;
+use crate::startup::memory::Memory;
 use crate::startup::plan::Place;
 use crate::sys::digest;
 use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::net::Client;
-use crate::sys::net::Reuse;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -47,10 +47,7 @@ impl LambdaSide {
     /// For the APIs at `host`. The platform knows an extension by the base name of its file.
     pub fn new(host: &str, program: &OsString) -> LambdaSide {
         let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned());
-        LambdaSide {
-            api: LambdaApi::new(Client::new(Reuse::Never), host),
-            name: name.unwrap_or_else(|| "datadog-agent".to_owned()),
-        }
+        LambdaSide { api: LambdaApi::new(Client::small(), host), name: name.unwrap_or_else(|| "datadog-agent".to_owned()) }
     }
 
     /// Registers and only answers `/next`.
@@ -86,12 +83,13 @@ impl LambdaSide {
 }
 
 /// How calls of client libraries are read.
-pub fn calls(config: &Config, aws: &AwsEnv) -> CallSettings {
-    let Quoted(styles) = config.propagation_style_extract.as_ref().unwrap_or(&config.propagation_style);
+pub fn calls(config: &Config, aws: &AwsEnv, memory: Memory) -> CallSettings {
+    let config::Styles(styles) = config.propagation_style_extract.as_ref().unwrap_or(&config.propagation_style);
     CallSettings {
         infer_spans: config.trace_enabled && config.trace_managed_services,
         capture_depth: config.capture_payload.then_some(config.capture_payload_depth),
-        styles: Styles::new(styles, config.propagation_baggage),
+        captured_bytes_max: memory.captured,
+        styles: Styles::new(styles, config.propagation_baggage, config.propagation_extract_first),
         region: aws.region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
         function: aws.function_name.clone().unwrap_or_default(),
         digest: digest::sha256_hex,

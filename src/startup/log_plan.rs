@@ -4,6 +4,7 @@ use crate::config::AwsEnv;
 use crate::config::Config;
 use crate::encode::logs as encode_logs;
 use crate::pipeline::logs;
+use crate::pipeline::logs::Rules;
 use crate::process::log_rules::Rule;
 use crate::process::pattern::Pattern;
 use crate::startup::memory::Memory;
@@ -37,30 +38,34 @@ fn is_listed(config: &Config, kind: &str) -> bool {
     has(kind) || !TYPES.into_iter().any(has)
 }
 
-/// The logs pipeline, and what could not be used of what the user wrote.
-#[inline(never)]
-pub fn logs(config: &Config, place: Place, aws: &AwsEnv, hostname: &str, memory: Memory) -> (logs::Settings, Vec<String>) {
-    let mut refused = Vec::new();
-    let is_lambda = place == Place::Lambda;
-    let (mut rules, mut begins) = (Vec::new(), None);
+/// The user's rules, and what could not be used of them.
+pub fn rules(config: &Config, place: Place) -> (Rules, Vec<String>) {
+    let (mut found, mut refused) = (Rules::default(), Vec::new());
     for rule in &config.logs_processing_rules.0 {
         let pattern = std::iter::once(Pattern::parse(&rule.pattern));
         let Some(pattern) = plan::usable(pattern, "logs_config.processing_rules", &mut refused).pop() else { continue };
         match rule.r#type.as_str() {
-            "exclude_at_match" => rules.push(Rule::Exclude(pattern)),
-            "include_at_match" => rules.push(Rule::Include(pattern)),
-            "mask_sequences" => rules.push(Rule::Mask(pattern, rule.replace_placeholder.clone())),
-            "multi_line" if !is_lambda => begins = Some(pattern),
+            "exclude_at_match" => found.lines.push(Rule::Exclude(pattern)),
+            "include_at_match" => found.lines.push(Rule::Include(pattern)),
+            "mask_sequences" => found.lines.push(Rule::Mask(pattern, rule.replace_placeholder.clone())),
+            "multi_line" if place != Place::Lambda => found.begins = Some(pattern),
             other => refused.push(format!("logs_config.processing_rules: no rules of type `{other}` here; ignored")),
         }
     }
+    (found, refused)
+}
+
+/// The logs pipeline, and what could not be used of what the user wrote.
+#[inline(never)]
+pub fn logs(config: &Config, place: Place, aws: &AwsEnv, hostname: &str, memory: Memory) -> (logs::Settings, Vec<String>) {
+    let is_lambda = place == Place::Lambda;
+    let (rules, mut refused) = rules(config, place);
     let unknown = config.lambda_logs_type.0.iter().filter(|word| !TYPES.iter().any(|kind| word.eq_ignore_ascii_case(kind)));
     refused.extend(unknown.map(|word| format!("logs_config.lambda_logs_type: there is no type `{word}`; ignored")));
     let settings = logs::Settings {
         enabled: ships_logs(config, place),
         with_platform: !is_lambda || is_listed(config, "platform"),
         rules,
-        begins,
         common: encode_logs::Common {
             hostname: hostname.to_owned(),
             service: config.service.as_deref().map(str::to_ascii_lowercase),
@@ -114,12 +119,12 @@ mod tests {
         let of = |place| logs(&config, place, &AwsEnv::default(), "", Memory::of(24 << 20));
         let (settings, refused) = of(Place::Lambda);
         assert_eq!(
-            (settings.rules.len(), settings.begins.is_some(), settings.with_platform, refused.len()),
+            (settings.rules.lines.len(), settings.rules.begins.is_some(), settings.with_platform, refused.len()),
             (1, false, false, 4)
         );
         let (settings, refused) = of(Place::Edge);
         assert_eq!(
-            (settings.rules.len(), settings.begins.is_some(), settings.with_platform, refused.len()),
+            (settings.rules.lines.len(), settings.rules.begins.is_some(), settings.with_platform, refused.len()),
             (1, true, true, 3)
         );
     }

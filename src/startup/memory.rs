@@ -5,8 +5,10 @@ use crate::sources::trace_http::TraceLimits;
 
 /// How `max_memory` is shared out, in parts of 32: nine for requests and datagrams, so that of 32 MiB one request may take the 8 MiB that
 /// dd-trace for Node.js gathers, eight for what requests decode to, four for bodies that wait to leave, two for open buckets of statistics,
-/// four for contexts of metrics (some 5,600 with seven tags), and five for what is being worked on, which is one body a signal and its
-/// compressor.
+/// four for contexts of metrics (some 5,600 with seven tags), one for captured payloads of Lambda functions, and four for what is being worked
+/// on, which is one body a signal and its compressor. A payload takes at most 256 KiB and 96 bytes for each of 1,000 tags, and an invocation
+/// has two, its event and its answer: of 24 MiB, the default in Lambda, one of the largest invocations has room, or some forty at once on
+/// managed instances with payloads of 4 KiB in fifty members. What finds no room is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Requests until they are encoded.
@@ -25,6 +27,8 @@ pub struct Memory {
     pub stats: usize,
     /// Contexts of metrics and their open buckets.
     pub metrics: usize,
+    /// Events and answers that wait to be seen on a function's span.
+    pub captured: usize,
 }
 
 /// The largest request the reference agent takes.
@@ -52,6 +56,7 @@ impl Memory {
             body: parts(4).min(encode_logs::BODY_BYTES_MAX),
             stats: parts(2),
             metrics: parts(4),
+            captured: parts(1),
         }
     }
 
@@ -76,8 +81,8 @@ mod tests {
     fn shares_leave_room_for_what_is_being_worked_on() {
         for max_memory in [8 << 20, 24 << 20, 32 << 20, 512 << 20] {
             let memory = Memory::of(max_memory);
-            let Memory { ingest, decoded, spool, stats, metrics, .. } = memory;
-            assert!(ingest + decoded + spool + stats + metrics <= max_memory / 32 * 27);
+            let Memory { ingest, decoded, spool, stats, metrics, captured, .. } = memory;
+            assert!(ingest + decoded + spool + stats + metrics + captured <= max_memory / 32 * 28);
             assert!(memory.request <= memory.profile && memory.profile <= memory.ingest && memory.body <= memory.spool);
             assert!(crate::process::logs::MESSAGE_BYTES_MAX < memory.body);
             let shared = memory.shared_by(3);

@@ -185,7 +185,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let pipelines = Pipelines::start(stages, &deliver, &ledger, clock, &exits_tx)?;
 
     // Step 4 and 5: communication server with the restored state, trace agent, DogStatsD.
-    let state = State::load(args, &loaded);
+    let state = State::load(args, &loaded, place);
     let ended_uncleanly = state.last_ended_uncleanly(place);
     let spool = spooling::folder(config, args);
     let limits = spooling::limits(config, args, endpoints);
@@ -207,7 +207,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         exits: &exits_tx,
         journaling: journaling.as_ref(),
     };
-    let communication = servers.communication(&deliver, lambda::calls(config, &aws))?;
+    let communication = servers.communication(&deliver, lambda::calls(config, &aws, memory))?;
     let relay = Client::through(Reuse::KeepAlive, &ways);
     let proxies = proxies::settings(config, place, &aws, &hostname, memory);
     let direct = (place == Place::Edge && args.out.is_none())
@@ -241,9 +241,9 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let arn = lambda.as_ref().and_then(|lambda| lambda.arn.as_deref());
     teller.arn(arn.unwrap_or_default());
     let invocations = Invocations::new(function::invocations(config, place, &aws, arn, clock), state.remembered());
-    let (aws, known) = (aws.clone(), loaded.effective.clone());
+    let (aws, known, logs) = (aws.clone(), loaded.effective.clone(), pipelines.logs.inbox());
     let mut reload =
-        Reload { args: args.clone(), env: env.clone(), origins, aws, place, ways, running: resolver, known, clock };
+        Reload { args: args.clone(), env: env.clone(), origins, aws, place, ways, running: resolver, known, logs, clock };
     let renewed = key.clone();
     let count_missed = dogstatsd.counts_missed(&ledger);
     let report = reporter(&ledger, deliver.books(), count_missed);

@@ -28,6 +28,7 @@ use crate::sources::lambda_http::CallSettings;
 use crate::sources::lambda_http::LambdaHandler;
 use crate::sources::lambda_http::OnFlush;
 use crate::sources::trace_http;
+use crate::sources::trace_http::Description;
 use crate::sources::trace_http::TraceHandler;
 use crate::sources::trace_proxy::Proxies;
 use crate::spool::FlushUntil;
@@ -65,6 +66,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 /// One pipeline a signal.
@@ -217,24 +219,9 @@ impl Servers<'_> {
         if doors.tcp.is_none() && doors.unix.is_none() {
             return None;
         }
-        let info = info::info(&info::Info {
-            endpoints: &trace_http::ENDPOINTS.into_iter().chain(proxies.listed()).collect::<Vec<_>>(),
-            default_env: &plan::default_env(self.config),
-            receiver_port: doors.address().map_or(0, |address| address.port()),
-            receiver_socket: &doors.path().map(|path| path.display().to_string()).unwrap_or_default(),
-            receiver_timeout_s: self.config.receiver_timeout.as_secs(),
-            statsd_port: statsd.map_or(0, |address| address.port()),
-            max_request_bytes: self.memory.request,
-            max_memory: self.config.max_memory.0,
-            client_drop_p0s: plan::client_drop_p0s(self.config, self.place),
-            peer_tags: &plan::peer_tags(self.config),
-            span_kinds: plan::span_kinds(self.config),
-            in_force: description::in_force(self.config),
-            evp_headers: proxies.evp_headers(),
-        });
-        let state = sha256_hex(info.as_bytes());
+        let description = self.description(&doors, &proxies, statsd);
         let (inbox, ledger, limits) = (pipelines.traces.inbox(), Arc::clone(self.ledger), self.memory.trace_limits());
-        let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, info, state)
+        let handler = TraceHandler::new(inbox, ledger, self.rates.clone(), self.clock, limits, description)
             .with_proxies(proxies)
             .with_dogstatsd(self.config.use_dogstatsd.then(|| dogstatsd::outlet(self, pipelines)))
             .telling_overload(self.journaling.is_some_and(Journaling::is_wanted))
@@ -254,6 +241,34 @@ impl Servers<'_> {
             Some(journaling) => journaling.before(door, handler),
             None => handler,
         }
+    }
+
+    /// What `/info` will say.
+    fn description(&self, doors: &Doors, proxies: &Proxies, statsd: Option<SocketAddr>) -> Description {
+        let (config, memory, place) = (self.config.clone(), self.memory, self.place);
+        let endpoints: Vec<&str> = trace_http::ENDPOINTS.into_iter().chain(proxies.listed()).collect();
+        let receiver_port = doors.address().map_or(0, |address| address.port());
+        let receiver_socket = doors.path().map(|path| path.display().to_string()).unwrap_or_default();
+        let evp_headers = proxies.evp_headers();
+        LazyLock::new(Box::new(move || {
+            let info = info::info(&info::Info {
+                endpoints: &endpoints,
+                default_env: &plan::default_env(&config),
+                receiver_port,
+                receiver_socket: &receiver_socket,
+                receiver_timeout_s: config.receiver_timeout.as_secs(),
+                statsd_port: statsd.map_or(0, |address| address.port()),
+                max_request_bytes: memory.request,
+                max_memory: config.max_memory.0,
+                client_drop_p0s: plan::client_drop_p0s(&config, place),
+                peer_tags: &plan::peer_tags(&config),
+                span_kinds: plan::span_kinds(&config),
+                in_force: description::in_force(&config),
+                evp_headers,
+            });
+            let state = sha256_hex(info.as_bytes());
+            (info, state)
+        }))
     }
 
     fn trace_port(&self) -> Option<TcpListener> {

@@ -1,4 +1,5 @@
-//! Settings that are read again while the agent runs, on SIGHUP: level and key change at once, everything else needs a restart and says so.
+//! Settings that are read again while the agent runs, on SIGHUP: level, key and rules for logs change at once, everything else needs a
+//! restart and says so.
 
 use crate::config;
 use crate::config::AwsEnv;
@@ -9,19 +10,34 @@ use crate::config::Loaded;
 use crate::config::RunArgs;
 use crate::model::api_key::KeyHandle;
 use crate::model::api_key::masked;
+use crate::pipeline::logs::LogsItem;
 use crate::secrets::Resolver;
+use crate::startup::function;
+use crate::startup::log_plan;
 use crate::startup::outside;
 use crate::startup::outside::Origins;
 use crate::startup::plan::Place;
 use crate::sys::clock::Clock;
 use crate::sys::files;
+use crate::sys::inbox::Inbox;
+use crate::sys::ledger::Signal;
 use crate::sys::logger;
 use crate::sys::net::Ways;
 use std::fmt;
 
 /// Settings that change at once.
-const LIVE: [&str; 7] =
-    ["log_level", "log_format_json", "api_key", "api_key_file", "api_key_secret_arn", "api_key_ssm_arn", "kms_api_key"];
+const LIVE: [&str; 8] = [
+    "log_level",
+    "log_format_json",
+    "api_key",
+    "api_key_file",
+    "api_key_secret_arn",
+    "api_key_ssm_arn",
+    "kms_api_key",
+    LOG_RULES,
+];
+
+const LOG_RULES: &str = "logs_config.processing_rules";
 
 /// All that the start was made from.
 pub struct Reload {
@@ -41,6 +57,8 @@ pub struct Reload {
     pub running: Resolver,
     /// The settings as they were last read.
     pub known: Vec<Effective>,
+    /// Who applies rules to lines.
+    pub logs: Inbox<LogsItem>,
     /// For signatures.
     pub clock: Clock,
 }
@@ -77,12 +95,24 @@ impl Reload {
     fn put_in_force(&mut self, loaded: Loaded) {
         announce(&loaded, &Env::new());
         self.running.renew(&outside::resolver(&loaded.config, &self.aws, self.place, &self.ways, self.clock));
+        let mut untold = None;
         for (old, new) in self.known.iter().zip(&loaded.effective) {
+            if old.shown != new.shown && new.path == LOG_RULES {
+                let (rules, refused) = log_plan::rules(&loaded.config, self.place);
+                refused.iter().for_each(|warning| log::warn!("{warning}"));
+                if !function::tell(&self.logs, LogsItem::Rules(rules), Signal::Logs) {
+                    log::warn!("{LOG_RULES}: the logs are behind and follow the rules before; send SIGHUP again");
+                    untold = Some(old.clone());
+                }
+            }
             if old.shown != new.shown && !LIVE.contains(&new.path) {
                 log::warn!("{} is now {} and needs a restart", new.path, new.shown);
             }
         }
         self.known = loaded.effective;
+        if let Some(old) = untold {
+            self.known.iter_mut().filter(|known| known.path == LOG_RULES).for_each(|known| known.clone_from(&old));
+        }
     }
 }
 
@@ -95,7 +125,9 @@ pub fn announce(loaded: &Loaded, env: &Env) {
     for name in &loaded.unknown {
         log::debug!("no setting is called {name}");
     }
-    for (name, value) in env.iter().filter(|(name, _)| name.starts_with("DD_")) {
+    // What nobody will read is not looked at: that is a quarter of the work of a start.
+    let is_read = log::log_enabled!(log::Level::Debug);
+    for (name, value) in env.iter().filter(|(name, _)| is_read && name.starts_with("DD_")) {
         let secret = ["KEY", "TOKEN", "SECRET", "PASSWORD", "PROXY_HTTP"].iter().any(|word| name.contains(word));
         let address_with_more = value.contains('@') || value.contains('?');
         // What the Agent's other settings hold is not known here.

@@ -6,6 +6,7 @@ use crate::config::RunArgs;
 use crate::model::invocation::Remembered;
 use crate::spool::state as state_file;
 use crate::startup::plan::Place;
+use crate::sys::files::Outlives;
 use std::cell::RefCell;
 use std::path::Path;
 use std::path::PathBuf;
@@ -16,19 +17,22 @@ use std::rc::Rc;
 pub struct State {
     path: Option<PathBuf>,
     restored: Option<state_file::State>,
+    outlives: Outlives,
     /// Shared between the main loop's hands and the last save, on one thread.
     latest: Rc<RefCell<state_file::State>>,
 }
 
 impl State {
     /// Reads the file. With local output and no folder named for it, nothing is kept: a demonstration leaves no traces.
-    pub fn load(args: &RunArgs, loaded: &Loaded) -> State {
+    pub fn load(args: &RunArgs, loaded: &Loaded, place: Place) -> State {
         let named = loaded.effective.iter().any(|setting| setting.path == "run_path" && setting.origin != Origin::Default);
         let path = (args.out.is_none() || named).then(|| loaded.config.run_path.join("mote.state"));
         let restored = path.as_ref().and_then(|path| {
             state_file::load(path).inspect_err(|err| log::debug!("no state from {}: {err}", path.display())).ok()
         });
-        State { path, latest: Rc::new(RefCell::new(restored.clone().unwrap_or_default())), restored }
+        // A sandbox is gone with its power, and the function would wait for the disk with each invocation.
+        let outlives = if place == Place::Lambda { Outlives::Process } else { Outlives::Power };
+        State { path, outlives, latest: Rc::new(RefCell::new(restored.clone().unwrap_or_default())), restored }
     }
 
     /// Whether there is a folder for it.
@@ -95,7 +99,7 @@ impl State {
         let Some(path) = &self.path else { return false };
         let state = state_file::State { clean, ..self.latest.borrow().clone() };
         let folder = path.parent().unwrap_or(Path::new("/"));
-        let written = std::fs::create_dir_all(folder).and_then(|()| state_file::save(path, &state));
+        let written = std::fs::create_dir_all(folder).and_then(|()| state_file::save(path, &state, self.outlives));
         written.inspect_err(|err| log::debug!("cannot keep state in {}: {err}", path.display())).is_ok()
     }
 }

@@ -55,13 +55,24 @@ pub fn make_impatient(pipe: &impl AsFd) -> io::Result<()> {
     Ok(rustix::fs::fcntl_setfl(pipe, OFlags::NONBLOCK)?)
 }
 
-/// Replaces `path` by `content` so that a reader, or a power cut, finds the old content or the new one and never a part: written
+/// What a file must outlive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlives {
+    /// The process: the system holds it. Nobody waits for a disk.
+    Process,
+    /// The power.
+    Power,
+}
+
+/// Replaces `path` by `content` so that a reader, or whatever it outlives, finds the old content or the new one and never a part: written
 /// beside it, then renamed. Readable by its owner only.
-pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, content: &[u8], outlives: Outlives) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = private_file(&beside)?;
     file.write_all(content)?;
-    file.sync_data()?;
+    if outlives == Outlives::Power {
+        file.sync_data()?;
+    }
     fs::rename(&beside, path)
 }
 
@@ -146,8 +157,8 @@ mod tests {
     #[test]
     fn replaced_file_holds_the_new_content_and_is_private() {
         let path = folder("files-replace").join("state");
-        replace(&path, b"old").unwrap();
-        replace(&path, b"new content").unwrap();
+        replace(&path, b"old", Outlives::Power).unwrap();
+        replace(&path, b"new content", Outlives::Process).unwrap();
         assert_eq!(read_small(&path, 100).unwrap(), b"new content");
         assert!(!is_world_readable(&path));
     }
@@ -168,7 +179,7 @@ mod tests {
     #[test]
     fn longer_than_the_limit_is_an_error() {
         let path = folder("files-limit").join("long");
-        replace(&path, b"12345").unwrap();
+        replace(&path, b"12345", Outlives::Process).unwrap();
         assert_eq!(read_small(&path, 5).unwrap(), b"12345");
         assert_eq!(read_small(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }

@@ -13,6 +13,8 @@ from case_clock import clock_1970
 from case_dogstatsd import dogstatsd_node, dogstatsd_python, dogstatsd_script
 from case_keys import key_backend, key_faults, key_secrecy, key_sources
 from case_lambda import lambda_run
+from case_lambda_fields import lambda_fields
+from case_lambda_figures import lambda_figures
 from case_lambda_libraries import lambda_announced, lambda_node, lambda_python
 from case_ledger import ledger
 from case_memory import memory
@@ -28,13 +30,14 @@ from case_week import bad_week
 from checks import Failed
 
 CASES = [python_tracer, node_tracer, *case_majors.CASES, python_socket, python_products, stdin_run, lambda_run,
-         lambda_announced, lambda_python, lambda_node, ledger,
-         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, clock_1970, outage_20s, outage_26h, bad_week, key_sources, key_faults, key_backend, key_secrecy,
+         lambda_announced, lambda_fields, lambda_python, lambda_node, ledger,
+         dogstatsd_python, dogstatsd_node, dogstatsd_script, spool_disk, clock_1970, outage_20s, outage_26h, bad_week,
+         key_sources, key_faults, key_backend, key_secrecy,
          ways_out]
 
 # Only when named: `memory` for a static program, since what the C library of a machine holds beside is not ours to promise, and what
 # takes long.
-NAMED_ONLY = [memory, soak]
+NAMED_ONLY = [memory, lambda_figures, soak]
 
 
 def main(arguments):

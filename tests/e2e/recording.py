@@ -37,22 +37,22 @@ class Invocation:
     def begin(self):
         """From the start event to the last function line."""
         record = {"requestId": self.request_id, "version": "$LATEST"}
-        events = [_event(self.at(0), "platform.start", record)]
-        return events + [_event(self.at(1 + i), "function", line) for i, line in enumerate(self.lines)]
+        events = [event(self.at(0), "platform.start", record)]
+        return events + [event(self.at(1 + i), "function", line) for i, line in enumerate(self.lines)]
 
     def done(self):
         record = {"requestId": self.request_id, "status": self.status,
                   "metrics": {"durationMs": self.duration_ms, "producedBytes": 2}}
         if self.status == "error":
             record["errorType"] = "Runtime.Unknown"
-        return _event(self.at(self.duration_ms), "platform.runtimeDone", record)
+        return event(self.at(self.duration_ms), "platform.runtimeDone", record)
 
     def report(self):
         metrics = {"durationMs": self.report_ms, "billedDurationMs": 400, "memorySizeMB": 256, "maxMemoryUsedMB": 91}
         if self.cold:
             metrics["initDurationMs"] = INIT_MS
         record = {"requestId": self.request_id, "status": self.status, "metrics": metrics}
-        return _event(self.at(self.report_ms), "platform.report", record)
+        return event(self.at(self.report_ms), "platform.report", record)
 
     def start_line(self):
         return f"START RequestId: {self.request_id} Version: $LATEST"
@@ -69,20 +69,20 @@ def init_events(at):
     """What the platform replays to a new subscriber after a cold start."""
     phase = {"initializationType": "on-demand", "phase": "init"}
     return [
-        _event(at, "platform.initStart", {**phase, "runtimeVersion": "python:3.12.v40", "functionName": FUNCTION,
+        event(at, "platform.initStart", {**phase, "runtimeVersion": "python:3.12.v40", "functionName": FUNCTION,
                                           "functionVersion": "$LATEST", "instanceMaxMemory": 256}),
-        _event(at, "platform.telemetrySubscription", {"name": "datadog-agent", "state": "Subscribed",
+        event(at, "platform.telemetrySubscription", {"name": "datadog-agent", "state": "Subscribed",
                                                       "types": ["platform", "function", "extension"]}),
-        _event(at, "platform.initRuntimeDone", {**phase, "status": "success"}),
-        _event(at, "platform.initReport", {**phase, "status": "success", "metrics": {"durationMs": INIT_MS}}),
+        event(at, "platform.initRuntimeDone", {**phase, "status": "success"}),
+        event(at, "platform.initReport", {**phase, "status": "success", "metrics": {"durationMs": INIT_MS}}),
     ]
 
 
 def extension_event(text):
-    return _event(datetime.now(timezone.utc), "extension", text)
+    return event(datetime.now(timezone.utc), "extension", text)
 
 
-def _event(at, kind, record):
+def event(at, kind, record):
     return {"time": stamp(at), "type": kind, "record": record}
 
 

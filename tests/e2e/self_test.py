@@ -10,6 +10,7 @@ import zstandard
 
 import agent_payload
 from agent import API_KEY, Ledger
+from case_lambda_fields import equal_lists
 from checks import Failed, equal
 from compare import compare
 from fake_http import Answer
@@ -49,6 +50,15 @@ def golden_payload_decodes():
 def unknown_field_is_refused():
     _fails(lambda: agent_payload.decode(PAYLOAD + b"\x1a\x01x"), ValueError)  # field 3 is free in AgentPayload
     return "field 3 in a payload"
+
+
+def fields_are_compared_one_by_one():
+    wanted = {"a": {"b": 1, "c": "?"}, "d": ["x"]}
+    equal_lists([{"a": {"b": 1, "c": "anything"}, "d": ["x"]}], [wanted], "fields")
+    wrong = [{"b": 2, "c": 1}, {"b": 1}, {"b": 1, "c": ""}, {"b": 1, "c": 1, "e": 0.5}]
+    for found in ([], *([{"a": inner, "d": ["x"]}] for inner in wrong), [{"a": {"b": 1, "c": 1}, "d": []}]):
+        _fails(lambda found=found: equal_lists(found, [wanted], "fields"), Failed)
+    return "another value, one missing, one too many"
 
 
 def intake_inflates_and_scripts():
@@ -149,7 +159,7 @@ def sandbox_refuses_what_aws_refuses():
     return "8 wrong calls refused and noted, 3 right ones answered"
 
 
-TESTS = [golden_payload_decodes, unknown_field_is_refused, intake_inflates_and_scripts, comparison_notices_every_difference,
+TESTS = [fields_are_compared_one_by_one, golden_payload_decodes, unknown_field_is_refused, intake_inflates_and_scripts, comparison_notices_every_difference,
          log_comparison_notices_every_difference, ledger_is_read_and_recomputed, sandbox_refuses_what_aws_refuses]
 
 

@@ -7,15 +7,21 @@ use crate::decode::propagation::Styles;
 use crate::decode::propagation::hex;
 use crate::decode::trigger::Digest;
 use crate::decode::trigger::base64_bytes;
-use crate::decode::trigger::table::Carried;
+use crate::decode::trigger::row::Carried;
 use crate::decode::trigger::template::Filling;
 use crate::model::tags::Tags;
 use crate::model::trace_context::TraceContext;
 use std::borrow::Cow;
 
+/// How the object in a `_datadog` is read.
+type Read<'a> = &'a dyn Fn(Json<'_>) -> Option<TraceContext>;
+
 /// The context that `carried` leads to in this event.
 pub fn context(carried: Carried, filling: &Filling<'_>, styles: &Styles, digest: Digest) -> Option<TraceContext> {
     let Filling { event, record, .. } = filling;
+    // A step that sends a message has no headers, but the names of its execution.
+    let read =
+        |json: Json<'_>| of_steps(&Object::new(json), styles, digest).or_else(|| styles.extract(&Carrier::of_object(json)));
     match carried {
         Carried::Headers => {
             let single = event.at("headers").and_then(|headers| styles.extract(&Carrier::of_object(headers)));
@@ -23,17 +29,17 @@ pub fn context(carried: Carried, filling: &Filling<'_>, styles: &Styles, digest:
         }
         Carried::Sqs => {
             let attribute =
-                of_attribute(record, "messageAttributes._datadog", ["dataType", "stringValue", "binaryValue"], styles);
-            attribute.or_else(|| of_body(&record.text("body")?, styles)).or_else(|| {
+                of_attribute(record, "messageAttributes._datadog", ["dataType", "stringValue", "binaryValue"], &read);
+            attribute.or_else(|| of_body(&record.text("body")?, &read)).or_else(|| {
                 let header = record.text("attributes.AWSTraceHeader")?;
                 aws_trace_header(&header)
             })
         }
-        Carried::Sns => of_sns(record, styles),
-        Carried::EventBridge => styles.extract(&Carrier::of_object(event.at("detail._datadog")?)),
+        Carried::Sns => of_sns(record, &read),
+        Carried::EventBridge => read(event.at("detail._datadog")?),
         Carried::Kinesis => {
             let data = base64_bytes(&record.text("kinesis.data")?)?;
-            styles.extract(&Carrier::of_object(Json::new(&data).get("_datadog")?))
+            read(Json::new(&data).get("_datadog")?)
         }
         Carried::Kafka => of_kafka(event, styles),
         Carried::Steps => of_steps(record, styles, digest),
@@ -42,7 +48,7 @@ pub fn context(carried: Carried, filling: &Filling<'_>, styles: &Styles, digest:
 }
 
 /// A message attribute whose type tells which of its other two members has the carrier: JSON as text, or in base64.
-fn of_attribute(record: &Object<'_>, path: &str, [kind, text, binary]: [&str; 3], styles: &Styles) -> Option<TraceContext> {
+fn of_attribute(record: &Object<'_>, path: &str, [kind, text, binary]: [&str; 3], read: Read<'_>) -> Option<TraceContext> {
     let attribute = record.at(path)?;
     let kind = attribute.get(kind)?.text()?;
     // A type may go on with a name of the user's: `String.of.mine`.
@@ -51,20 +57,20 @@ fn of_attribute(record: &Object<'_>, path: &str, [kind, text, binary]: [&str; 3]
     } else {
         attribute.get(text)?.text()?.into_owned().into_bytes()
     };
-    styles.extract(&Carrier::of_object(Json::new(&json)))
+    read(Json::new(&json))
 }
 
 /// A queue's message may be what a topic or a bus sent to the queue.
-fn of_body(body: &str, styles: &Styles) -> Option<TraceContext> {
+fn of_body(body: &str, read: Read<'_>) -> Option<TraceContext> {
     let body = Json::new(body.as_bytes());
-    of_sns(&Object::of("Sns", body), styles).or_else(|| styles.extract(&Carrier::of_object(body.at("detail._datadog")?)))
+    of_sns(&Object::of("Sns", body), read).or_else(|| read(body.at("detail._datadog")?))
 }
 
-fn of_sns(record: &Object<'_>, styles: &Styles) -> Option<TraceContext> {
-    let attribute = of_attribute(record, "Sns.MessageAttributes._datadog", ["Type", "Value", "Value"], styles);
+fn of_sns(record: &Object<'_>, read: Read<'_>) -> Option<TraceContext> {
+    let attribute = of_attribute(record, "Sns.MessageAttributes._datadog", ["Type", "Value", "Value"], read);
     attribute.or_else(|| {
         let message = record.text("Sns.Message")?;
-        styles.extract(&Carrier::of_object(Json::new(message.as_bytes()).at("detail._datadog")?))
+        read(Json::new(message.as_bytes()).at("detail._datadog")?)
     })
 }
 

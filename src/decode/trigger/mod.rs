@@ -3,6 +3,7 @@
 
 mod carried;
 mod pointers;
+mod row;
 mod table;
 mod template;
 
@@ -10,10 +11,10 @@ use crate::decode::json::Json;
 use crate::decode::json::Object;
 use crate::decode::propagation::Styles;
 use crate::decode::time::rfc3339_millis;
-use crate::decode::trigger::table::Carried;
-use crate::decode::trigger::table::Record;
-use crate::decode::trigger::table::Row;
-use crate::decode::trigger::table::SpanRow;
+use crate::decode::trigger::row::Carried;
+use crate::decode::trigger::row::Record;
+use crate::decode::trigger::row::Row;
+use crate::decode::trigger::row::SpanRow;
 use crate::decode::trigger::template::Filling;
 use crate::model::tags::Tags;
 use crate::model::trace_context::TraceContext;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub infer_spans: bool,
     /// What goes in and comes out is to be seen on the function's span, down to this depth.
     pub capture_depth: Option<u32>,
+    /// The most that may wait so for the end of invocations, in bytes.
+    pub captured_bytes_max: usize,
     /// How contexts are written.
     pub styles: Styles,
     /// Where the function is.

@@ -7,78 +7,56 @@
 //! ```
 //! Source: AWS's documentation of the events that it invokes functions with, and what Datadog's extension makes of them.
 
-/// Where a trigger's members are looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Record {
-    /// In the event itself.
-    Event,
-    /// In the first of `Records`.
-    First,
-    /// In the first record of the first list in `records`, which are lists by topic and partition.
-    Kafka,
-    /// In the execution's context, wherever that is.
-    Steps,
-}
-
-/// How a trace context is found in an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carried {
-    /// In the headers of a request.
-    Headers,
-    /// In a message attribute, in the message itself, or in what AWS calls a trace header.
-    Sqs,
-    /// In a message attribute or in the message itself.
-    Sns,
-    /// In a member of `detail`.
-    EventBridge,
-    /// In a member of the record's data.
-    Kinesis,
-    /// In the headers of any record.
-    Kafka,
-    /// It follows from the execution's names.
-    Steps,
-    /// Not at all.
-    Nowhere,
-}
-
-/// One trigger.
-#[derive(Debug)]
-pub struct Row {
-    /// Value of `function_trigger.event_source`.
-    pub source: &'static str,
-    pub record: Record,
-    pub when: &'static str,
-    pub carried: Carried,
-    /// Value of `function_trigger.event_source_arn`.
-    pub arn: &'static str,
-    pub tags: &'static str,
-    pub span: Option<SpanRow>,
-}
-
-/// The span that is inferred.
-#[derive(Debug)]
-pub struct SpanRow {
-    pub name: &'static str,
-    pub kind: &'static str,
-    pub resource: &'static str,
-    /// What a service mapping may call it by: this very instance, and its kind.
-    pub key: &'static str,
-    pub generic_key: &'static str,
-    /// As AWS calls it, and by its kind.
-    pub service: &'static str,
-    pub generic_service: &'static str,
-    /// A time stamp, or a number of these nanoseconds.
-    pub start: &'static str,
-    pub start_unit: f64,
-    /// Its sender does not wait, even if no header says so.
-    pub is_async: bool,
-}
+use crate::decode::trigger::row::Carried;
+use crate::decode::trigger::row::Record;
+use crate::decode::trigger::row::Row;
+use crate::decode::trigger::row::SpanRow;
 
 const MS: f64 = 1e6;
 const S: f64 = 1e9;
 
 /// All of them.
 pub const ROWS: &[Row] = &[
+    // What authorises a request has most of the request's members, and is no part of its way.
+    Row {
+        source: "api-gateway",
+        record: Record::Event,
+        when: "type=TOKEN authorizationToken methodArn",
+        carried: Carried::Nowhere,
+        arn: "{methodArn}",
+        tags: "\
+< http.method {methodArn|/2}
+< http.url_details.path /{methodArn|/3+}",
+        span: None,
+    },
+    Row {
+        source: "api-gateway",
+        record: Record::Event,
+        when: "type=REQUEST methodArn requestContext.apiId",
+        carried: Carried::Headers,
+        arn: "{methodArn}",
+        tags: "\
+< http.url_details.path {requestContext.path?path}
+< http.method {requestContext.httpMethod?httpMethod}
+< http.route {requestContext.resourcePath?resource}
+< http.user_agent {requestContext.identity.userAgent}
+< http.referer {headers.referer}",
+        span: None,
+    },
+    Row {
+        source: "api-gateway",
+        record: Record::Event,
+        when: "type=REQUEST routeArn requestContext.apiId",
+        carried: Carried::Headers,
+        arn: "{routeArn}",
+        tags: "\
+< http.url_details.path {requestContext.http.path}
+< http.method {requestContext.http.method}
+< http.route {routeKey| -1}
+< http.user_agent {requestContext.http.userAgent}
+< http.referer {headers.referer}",
+        span: None,
+    },
     Row {
         source: "api-gateway",
         record: Record::Event,
@@ -416,6 +394,52 @@ pub const ROWS: &[Row] = &[
         carried: Carried::Nowhere,
         arn: "",
         tags: "",
+        span: None,
+    },
+    Row {
+        source: "cloudfront",
+        record: Record::First,
+        when: "cf",
+        carried: Carried::Nowhere,
+        arn: "",
+        tags: "\
+< http.method {cf.request.method}
+< http.url_details.path {cf.request.uri}",
+        span: None,
+    },
+    // Its headers are those of any event's `request`.
+    Row {
+        source: "appsync",
+        record: Record::Event,
+        when: "info.selectionSetGraphQL",
+        carried: Carried::Nowhere,
+        arn: "",
+        tags: "",
+        span: None,
+    },
+    // A batch job over objects, which begins each invocation with one of them.
+    Row {
+        source: "s3",
+        record: Record::Event,
+        when: "invocationSchemaVersion job.id tasks.0.s3Key",
+        carried: Carried::Nowhere,
+        arn: "aws:s3",
+        tags: "",
+        span: None,
+    },
+    // Kong's gateway writes what API Gateway does but for its context; after all others, since it has nothing that only it has.
+    Row {
+        source: "api-gateway",
+        record: Record::Event,
+        when: "httpMethod resource",
+        carried: Carried::Headers,
+        arn: "",
+        tags: "\
+< http.url_details.path {path}
+< http.method {httpMethod}
+< http.route {resource}
+< http.user_agent {headers.user-agent}
+< http.referer {headers.referer}",
         span: None,
     },
 ];

@@ -6,7 +6,8 @@
 //! {headers.x} also the first of `multiValueHeaders`
 //! {a?b}       b if there is no a
 //! {$P}        partition, {$R} region, {$F} name of the function
-//! {a|/1}      the second of the pieces between slashes, |:-1 the last of those between colons, |~ a path with its ids named
+//! {a|/1}      the second of the pieces between slashes, |/1+ all from there on, |:-1 the last of those between colons, |~ a path with its
+//!             ids named
 //! ```
 //! A text with a place that nothing fills is none.
 
@@ -47,8 +48,14 @@ impl Filling<'_> {
             None => Some(value.into_owned()),
             Some('~') => Some(parameterized(&value)),
             Some(separator) => {
-                let pieces: Vec<&str> = value.split(separator).collect();
-                let number: isize = piece[separator.len_utf8()..].parse().ok()?;
+                let number = &piece[separator.len_utf8()..];
+                if let Some(number) = number.strip_suffix('+') {
+                    return value
+                        .splitn(number.parse::<usize>().ok()? + 1, separator)
+                        .nth(number.parse().ok()?)
+                        .map(str::to_owned);
+                }
+                let (pieces, number): (Vec<&str>, isize) = (value.split(separator).collect(), number.parse().ok()?);
                 let at = if number < 0 { pieces.len().checked_add_signed(number) } else { usize::try_from(number).ok() };
                 pieces.get(at?).map(|piece| (*piece).to_owned())
             }
@@ -136,7 +143,8 @@ mod tests {
     #[test]
     fn pieces_are_counted_from_either_end() {
         assert_eq!(fill("{^arn|:1} {^arn|/-1} {^arn|/1} {arn|:-2}").as_deref(), Some("b e d r"));
-        for none in ["{arn|:9}", "{arn|:-9}", "{x}", "{n}", "{null}", "{", "{arn"] {
+        assert_eq!(fill("{^arn|:1+} {^arn|/2+}").as_deref(), Some("b:c/d/e e"));
+        for none in ["{arn|:9}", "{arn|:9+}", "{arn|:+}", "{arn|:-9}", "{x}", "{n}", "{null}", "{", "{arn"] {
             assert_eq!(fill(none), None, "{none}");
         }
     }

@@ -11,10 +11,11 @@ use std::path::Path;
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/lambda");
 
 fn settings(region: &str) -> Settings {
-    let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false);
+    let styles = Styles::new(&["datadog".to_owned(), "tracecontext".to_owned()], false, false);
     Settings {
         infer_spans: true,
         capture_depth: None,
+        captured_bytes_max: 0,
         styles,
         region: region.to_owned(),
         function: "Shop".to_owned(),
@@ -53,7 +54,7 @@ fn shown(read: &Read) -> Value {
 #[test]
 fn every_trigger_is_read_as_its_fixture_says() {
     let cases = cases();
-    assert!(20 <= cases.len());
+    assert!(32 <= cases.len());
     for (file, case) in &cases {
         let region = case["region"].as_str().unwrap_or("eu-west-1");
         let read = calls::start(case["event"].to_string().as_bytes(), &settings(region), |_| None);
@@ -61,6 +62,39 @@ fn every_trigger_is_read_as_its_fixture_says() {
             json!({"context": case["context"], "tags": case["tags"], "spans": case["spans"], "pointer": case["pointer"]});
         assert_eq!(shown(&read), expected, "{file}");
     }
+}
+
+/// The case in this file.
+fn case(name: &str) -> Value {
+    serde_json::from_slice(&fs::read(Path::new(FOLDER).join(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn every_row_of_the_table_has_an_event_that_finds_it() {
+    let cases = cases();
+    let find = |event: &str| {
+        let event = Object::new(Json::new(event.as_bytes()));
+        table::ROWS.iter().position(|row| record(row.record, &event).is_some_and(|record| matches(row.when, &record)))
+    };
+    let found: Vec<Option<usize>> = cases.iter().map(|(_, case)| find(&case["event"].to_string())).collect();
+    for (at, row) in table::ROWS.iter().enumerate() {
+        assert!(found.contains(&Some(at)), "no event for {} when {}", row.source, row.when);
+    }
+}
+
+#[test]
+fn headers_of_a_load_balancer_are_read_in_any_case() {
+    let case = case("load_balancer_headers.json");
+    let read = |change: fn(&str) -> String| {
+        let mut event = case["event"].clone();
+        let headers: serde_json::Map<String, Value> =
+            event["headers"].as_object().unwrap().iter().map(|(name, value)| (change(name), value.clone())).collect();
+        event["headers"] = json!(headers);
+        shown(&calls::start(event.to_string().as_bytes(), &settings("eu-west-1"), |_| None))
+    };
+    let [lower, upper] = [str::to_ascii_lowercase, str::to_ascii_uppercase].map(read);
+    assert_eq!((&lower["context"], &lower["tags"]), (&case["context"], &case["tags"]));
+    assert_eq!(lower, upper);
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(super) fn drafts(
     let mut child_service = root.service.clone();
     for caller in callers {
         let start = caller.start.unwrap_or(end).min(end);
-        let service = service(caller, settings);
+        let service = service(caller, settings, &root.service);
         let mut tags = caller.tags.clone();
         for (key, value) in [
             ("_inferred_span.tag_source", "self"),
@@ -46,14 +46,18 @@ pub(super) fn drafts(
 }
 
 /// By the mapping for this very instance, else for its kind, else as the settings call such services.
-fn service(caller: &Inferred, settings: &Settings) -> String {
+fn service(caller: &Inferred, settings: &Settings, of_root: &String) -> String {
     // A mapping of a name to itself is a way to say nothing, and one with two colons says nothing clear.
     let mapping = |wanted: &String| {
         let mut pairs = settings.service_mapping.pairs().iter();
         pairs.find(|(key, value)| key == wanted && key != value && !value.contains(':')).map(|(_, value)| value)
     };
     let [of_instance, of_kind] = &caller.services;
-    let by_default = if settings.aws_services && !of_instance.is_empty() { of_instance } else { of_kind };
+    let by_default = match settings.aws_services && !of_instance.is_empty() {
+        _ if settings.one_service => of_root,
+        true => of_instance,
+        false => of_kind,
+    };
     let service = caller.keys.iter().find_map(mapping).unwrap_or(by_default);
     if service.is_empty() { caller.name.to_owned() } else { service.clone() }
 }
@@ -77,7 +81,10 @@ mod tests {
     /// The spans that `callers` yield, as `name service start+duration parent<span`; the function's runs from 100 to 110 as span 5 of
     /// parent 4.
     fn told(callers: &[Inferred], aws_services: bool, mapping: &[(&str, &str)]) -> Vec<String> {
-        let settings = Settings { aws_services, service_mapping: Tags::of(mapping), ..Settings::default() };
+        told_by(callers, Settings { aws_services, service_mapping: Tags::of(mapping), ..Settings::default() })
+    }
+
+    fn told_by(callers: &[Inferred], settings: Settings) -> Vec<String> {
         let span = Span { trace_id: 3, span_id: 5, parent_id: 4, start: 100, duration: 10, ..Span::default() };
         let mut root = Draft { name: "aws.lambda", service: "shop".into(), span, ..Draft::default() };
         let mut next = 10;
@@ -113,5 +120,11 @@ mod tests {
         assert_eq!(service(false, &[("lambda_sqs", "queues"), ("orders", "mine")]), "mine");
         assert_eq!(service(true, &[("lambda_sqs", "queues")]), "queues");
         assert_eq!(service(true, &[("lambda_sqs", "a:b"), ("orders", "orders")]), "orders");
+        let as_one = |mapping: &[(&str, &str)]| {
+            let settings =
+                Settings { aws_services: true, one_service: true, service_mapping: Tags::of(mapping), ..Settings::default() };
+            told_by(&[caller("sqs", 90, true)], settings)[1].split(' ').nth(1).map(str::to_owned).unwrap()
+        };
+        assert_eq!((as_one(&[]), as_one(&[("lambda_sqs", "queues")])), ("shop".into(), "queues".into()));
     }
 }

@@ -5,21 +5,21 @@
 //! full. Each invocation yields its root span once: at `runtimeDone`, else at `report`, else when the agent ends.
 
 mod draft;
+mod ending;
 mod inferred;
 mod init;
+mod known;
 pub mod metrics;
 mod root_span;
 mod settings;
 mod waiting;
 
 use crate::model::invocation::EndCall;
-use crate::model::invocation::Figures;
 use crate::model::invocation::Invoke;
 use crate::model::invocation::Outcome;
 use crate::model::invocation::Point;
 use crate::model::invocation::Remembered;
 use crate::model::invocation::StartCall;
-use crate::model::invocation::Status;
 use crate::model::invocation::Telemetry;
 use crate::model::invocation::What;
 use crate::model::log_line::LogLine;
@@ -221,7 +221,7 @@ impl Invocations {
             What::Report { outcome, figures } => {
                 effects.extend(self.report(outcome, figures.as_ref(), event.time_ms, random));
             }
-            What::Line(line) => self.line(line, event.time_ms),
+            What::Line(line) | What::Fault(line) => self.line(line, event.time_ms),
             What::RestoreStart => self.restored_at = Some(at),
             what => {
                 if let Some(metrics) = &mut self.metrics {
@@ -263,172 +263,6 @@ impl Invocations {
                 }
             }
             None => push_bounded(&mut self.early_ends, call, CALLS_MAX),
-        }
-    }
-
-    /// Nothing will come any more: makes the spans that are still owed. `reason` is that of the sandbox's end.
-    pub fn finish(&mut self, reason: &str, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
-        let status = match reason {
-            "timeout" => Status::Timeout,
-            "failure" => Status::Failure,
-            _ => Status::Unknown,
-        };
-        let mut effects = self.spans_of_evicted(random);
-        let latest_ms = self.latest / 1_000_000;
-        while let Some(mut open) = self.open.pop_front() {
-            if let Some(metrics) = self.metrics.as_mut().filter(|_| !open.ended) {
-                metrics.status(&mut open, &Outcome { status, ..Outcome::default() }, latest_ms);
-                self.remembered.end_ms = latest_ms;
-            }
-            effects.extend(self.span_without_end(&mut open, status, random));
-        }
-        if let Some(metrics) = self.metrics.as_mut().filter(|_| !reason.is_empty()) {
-            metrics.shut_down(!self.first_seen && self.remembered.coldstart_request_id.is_empty(), latest_ms);
-        }
-        effects
-    }
-
-    fn runtime_done(&mut self, outcome: &Outcome, time_ms: i64, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
-        let at = self.entry(&outcome.request_id, time_ms * 1_000_000);
-        if self.open[at].ended {
-            return Vec::new(); // told twice
-        }
-        self.take_early_calls(&outcome.request_id);
-        let mut open = self.open[at].clone();
-        (open.ended, open.ended_at) = (true, time_ms * 1_000_000);
-        open.outcome = Some(outcome.clone());
-        if let Some(metrics) = &mut self.metrics {
-            metrics.end_call(&mut open);
-            metrics.ended(&mut open, outcome, time_ms);
-            if metrics.status(&mut open, outcome, time_ms) {
-                self.remembered.last_oom_request_id.clone_from(&outcome.request_id);
-            }
-        }
-        let mut effects: Vec<Effect> = self.span_of(&mut open, random).into_iter().collect();
-        self.open[at] = open;
-        self.remembered.end_ms = self.latest / 1_000_000;
-        effects.push(Effect::Ended { request_id: outcome.request_id.clone() });
-        effects
-    }
-
-    /// The last word on an invocation; with managed instances the only one.
-    fn report(
-        &mut self,
-        outcome: &Outcome,
-        figures: Option<&Figures>,
-        time_ms: i64,
-        random: &mut impl FnMut() -> u64,
-    ) -> Vec<Effect> {
-        let request_id = &outcome.request_id;
-        if self.was_finished(request_id) {
-            return Vec::new(); // reported before
-        }
-        self.take_early_calls(request_id);
-        // Of two attempts of the same id the first one is reported first.
-        let at = self.open.iter().position(|open| open.request_id == *request_id);
-        let known = at.and_then(|at| self.open.remove(at));
-        let is_known = known.is_some();
-        let mut open = known.unwrap_or_else(|| self.of_another_process(request_id));
-        if self.position(request_id).is_none() {
-            push_bounded(&mut self.finished, (request_id.clone(), time_ms), FINISHED_MAX);
-        }
-        if let Some(metrics) = &mut self.metrics {
-            metrics.end_call(&mut open);
-            metrics.status(&mut open, outcome, time_ms);
-            if metrics.reported(&mut open, outcome, figures, time_ms) {
-                self.remembered.last_oom_request_id.clone_from(request_id);
-            }
-        }
-        if open.ended || !is_known {
-            return Vec::new();
-        }
-        open.outcome = Some(outcome.clone());
-        let mut effects: Vec<Effect> = self.span_of(&mut open, random).into_iter().collect();
-        effects.push(Effect::Ended { request_id: outcome.request_id.clone() });
-        effects
-    }
-
-    /// Whether the invocation was reported and has not begun again.
-    fn was_finished(&self, request_id: &str) -> bool {
-        self.is_finished(request_id, i64::MIN) && self.position(request_id).is_none()
-    }
-
-    fn is_finished(&self, request_id: &str, time_ms: i64) -> bool {
-        let is_it = |(finished, reported_ms): &(String, i64)| finished == request_id && time_ms <= *reported_ms;
-        self.finished.iter().any(is_it)
-    }
-
-    /// The spans that are owed for invocations whose end was never told; they end at the latest time that is known.
-    fn spans_of_evicted(&mut self, random: &mut impl FnMut() -> u64) -> Vec<Effect> {
-        let evicted = std::mem::take(&mut self.evicted);
-        evicted.into_iter().filter_map(|mut open| self.span_without_end(&mut open, Status::Unknown, random)).collect()
-    }
-
-    fn span_without_end(&self, open: &mut Open, status: Status, random: &mut impl FnMut() -> u64) -> Option<Effect> {
-        if open.outcome.is_none() {
-            let duration_ms = open.begin().map(|begin| (self.latest - begin).max(0) as f64 / 1e6);
-            let request_id = open.request_id.clone();
-            open.outcome = Some(Outcome { request_id, status, duration_ms, ..Outcome::default() });
-        }
-        self.span_of(open, random)
-    }
-
-    fn span_of(&self, open: &mut Open, random: &mut impl FnMut() -> u64) -> Option<Effect> {
-        let announced = open.start.is_some() || open.end.is_some();
-        let wanted = self.settings.root_spans == RootSpans::Always || announced;
-        if open.span_made || !wanted {
-            return None;
-        }
-        open.span_made = true;
-        root_span::make(open, &self.settings, self.latest, random).map(|payload| Effect::Span(Box::new(payload)))
-    }
-
-    /// Where the entry of an invocation is, a new one if it was not known; `at` is when something was told of it.
-    fn entry(&mut self, request_id: &str, at: i64) -> usize {
-        self.position(request_id).unwrap_or_else(|| self.add(request_id, at))
-    }
-
-    /// The latest attempt of this id.
-    fn position(&self, request_id: &str) -> Option<usize> {
-        self.open.iter().rposition(|open| open.request_id == request_id)
-    }
-
-    fn add(&mut self, request_id: &str, at: i64) -> usize {
-        if OPEN_MAX <= self.open.len() {
-            self.evicted.extend(self.open.pop_front().filter(|open| !open.ended));
-        }
-        let is_told = self.told_before.as_deref() == Some(request_id);
-        let told = if is_told { Told::everything() } else { Told::default() };
-        let mut open = Open { request_id: request_id.to_owned(), told, ..Open::default() };
-        let is_first = !self.first_seen && self.remembered.coldstart_request_id.is_empty();
-        self.first_seen = true;
-        if is_first {
-            request_id.clone_into(&mut self.remembered.coldstart_request_id);
-            open.proactive = self.ready_since().is_some_and(|since| PROACTIVE_AFTER < at.saturating_sub(since));
-            open.cold_start = !open.proactive;
-        }
-        self.open.push_back(open);
-        self.open.len() - 1
-    }
-
-    /// What can be said of an invocation that this process has not seen from its beginning.
-    fn of_another_process(&self, request_id: &str) -> Open {
-        let Remembered { coldstart_request_id, last_request_id, end_ms, .. } = &self.remembered;
-        let has_told_its_end = *end_ms != 0 || last_request_id != request_id;
-        let told = if has_told_its_end { Told::everything() } else { Told::beginning() };
-        Open { request_id: request_id.to_owned(), cold_start: coldstart_request_id == request_id, told, ..Open::default() }
-    }
-
-    /// Since when the sandbox waits for its first invocation. A snapshot is made long before.
-    fn ready_since(&self) -> Option<i64> {
-        let sandbox = self.settings.sandbox.as_ref()?;
-        if sandbox.snap_start { self.restored_at } else { Some(sandbox.started_at) }
-    }
-
-    fn apply_restored(&mut self, arn: &str) {
-        if let Some(restored) = self.restored.take_if(|restored| restored.arn == arn) {
-            self.told_before = (restored.end_ms != 0).then(|| restored.last_request_id.clone());
-            self.remembered = restored;
         }
     }
 
@@ -479,6 +313,7 @@ pub fn unqualified(arn: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::invocation::Status;
     use crate::model::trace_context::TraceContext;
 
     const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:Shop";

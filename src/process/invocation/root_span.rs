@@ -71,7 +71,7 @@ pub(super) fn make(open: &Open, settings: &Settings, latest: i64, random: &mut i
     }
     for shown in [open.start.as_ref().map(|call| &call.shown), open.end.as_ref().map(|call| &call.shown)].into_iter().flatten()
     {
-        tags.extend(shown);
+        tags.extend(&shown.tags);
     }
     if let Some(at_end) = at_end {
         tags.extend(&at_end.tags); // the tracer knows better who decided
@@ -261,9 +261,9 @@ mod tests {
         let mut open = open();
         let pointer = Some(Pointer { kind: "aws.s3.object", hash: "e7".into() });
         let trigger = Trigger { tags: Tags::of(&[("function_trigger.event_source", "s3")]), pointer, ..Trigger::default() };
-        let shown = Tags::of(&[("function.request.a", "1")]);
+        let shown = Tags::of(&[("function.request.a", "1")]).into();
         open.start = Some(StartCall { trigger: Some(Box::new(trigger)), shown, ..StartCall::default() });
-        open.end.as_mut().unwrap().shown = Tags::of(&[("function.response", "2")]);
+        open.end.as_mut().unwrap().shown = Tags::of(&[("function.response", "2")]).into();
         let payload = made(&open, &settings());
         let tags = ["function_trigger.event_source", "function.request.a", "function.response"].map(|key| tag(&payload, key));
         assert_eq!(tags, [Some("s3"), Some("1"), Some("2")]);

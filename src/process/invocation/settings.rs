@@ -20,6 +20,8 @@ pub struct Settings {
     pub root_spans: RootSpans,
     /// Services of AWS's own are called as AWS calls their instances, not by their kind.
     pub aws_services: bool,
+    /// They are called as the function, unless the mapping below says otherwise.
+    pub one_service: bool,
     /// Services in place of those, by the instance or its kind.
     pub service_mapping: Tags,
     /// Service of the root span; otherwise the function's name.

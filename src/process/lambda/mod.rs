@@ -1,11 +1,13 @@
-//! What becomes of tracers' spans inside Lambda before the rules for all traces: those about the agent itself go, the one that stands in
-//! for `aws.lambda` lends that what it knows, and `aws.lambda` as a service gets the configured name.
+//! What becomes of tracers' spans inside Lambda before the rules for all traces: those about the agent itself and those that came before go,
+//! the one that stands in for `aws.lambda` lends that what it knows, and `aws.lambda` as a service gets the configured name.
 //!
 //! Tracers for which the agent makes `aws.lambda` trace the handler with a placeholder, whose id the agent's span takes. It comes on another
 //! way than the end of the invocation, in most cases before it; if it comes later, what it knows is lost and nothing else.
 //!
 //! The span of the sandbox's beginning joins the trace of the first invocation, as parent of what the library loaded and else as sibling
 //! of `aws.lambda`, whoever made that.
+
+mod seen;
 
 use crate::model::trace::Chunk;
 use crate::model::trace::MetaStruct;
@@ -15,6 +17,7 @@ use crate::model::trace::Span;
 use crate::model::trace::Tag;
 use crate::model::trace::TracePayload;
 use crate::model::traces_item::InitSpan;
+use crate::process::lambda::seen::Seen;
 use std::collections::VecDeque;
 
 /// Resource of a span that stands in for `aws.lambda`.
@@ -43,9 +46,19 @@ pub struct Settings {
 pub struct Received {
     settings: Settings,
     placeholders: VecDeque<Placeholder>,
+    seen: Seen,
     /// Until its trace is known.
     init: Option<InitSpan>,
     init_id: Option<u64>,
+}
+
+/// Who made spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// A tracer, which may send them again.
+    Tracer,
+    /// The agent itself.
+    Agent,
 }
 
 /// What the rules have done.
@@ -70,7 +83,7 @@ struct Placeholder {
 impl Received {
     /// Rules that have seen nothing.
     pub fn new(settings: Settings) -> Received {
-        Received { settings, placeholders: VecDeque::new(), init: None, init_id: None }
+        Received { settings, placeholders: VecDeque::new(), seen: Seen::default(), init: None, init_id: None }
     }
 
     /// The sandbox has begun. A later beginning, from a snapshot, takes the place of the first.
@@ -80,7 +93,7 @@ impl Received {
     }
 
     /// Applies them.
-    pub fn apply(&mut self, payload: &mut TracePayload) -> Done {
+    pub fn apply(&mut self, payload: &mut TracePayload, from: Maker) -> Done {
         let service = self.settings.service.as_deref().map(|service| payload.texts.make(service));
         let mut gone = 0;
         for chunk in 0..payload.chunks.len() {
@@ -91,7 +104,7 @@ impl Received {
                     self.remember(payload, span);
                     continue;
                 }
-                if self.is_own(payload, span) {
+                if self.is_own(payload, span) || (from == Maker::Tracer && self.seen.again(payload, span)) {
                     continue;
                 }
                 if let Some(service) = service.filter(|_| payload.texts.is(payload.spans[span].service, "aws.lambda")) {
@@ -264,7 +277,7 @@ mod tests {
         let a: Case = ("a", "GET", "aws.lambda", &[("http.url", "http://127.0.0.1:9000/")], &[]);
         let b: Case = ("b", "x", "other", &[("tcp.remote.host", "10.0.0.1"), ("tcp.remote.port", "9001")], &[]);
         let mut payload = payload(&[&own, &[own[0], a, own[1], b], &[b]]);
-        assert_eq!(rules().apply(&mut payload), Done { gone: 10, added: 0 });
+        assert_eq!(rules().apply(&mut payload, Maker::Tracer), Done { gone: 10, added: 0 });
         assert_eq!(names(&payload), ["a b", "b"]);
         let services = payload.chunks[0].spans.range().map(|span| payload.texts.str(payload.spans[span].service));
         assert_eq!(services.collect::<Vec<_>>(), ["shop", "other"]);
@@ -274,14 +287,26 @@ mod tests {
     fn a_placeholder_lends_its_span_what_that_does_not_know() {
         let mut rules = rules();
         let mut early = payload(&[&[("handle", PLACEHOLDER, "", &[("user", "7"), ("cold_start", "?")], &[("_dd.p", 1.5)])]]);
-        assert_eq!((rules.apply(&mut early).gone, early.chunks.len()), (1, 0));
+        assert_eq!((rules.apply(&mut early, Maker::Tracer).gone, early.chunks.len()), (1, 0));
         let root: Case = ("aws.lambda", "f", "f", &[("cold_start", "true")], &[]);
         let mut late = payload(&[&[root, ("aws.lambda", "f", "f", &[], &[])]]);
-        assert_eq!(rules.apply(&mut late), Done::default());
+        assert_eq!(rules.apply(&mut late, Maker::Tracer), Done::default());
         let tag = |span: usize, key| late.tag(late.spans[span].meta, key).map(|text| late.texts.str(text));
         assert_eq!((tag(0, "user"), tag(0, "cold_start"), tag(1, "user")), (Some("7"), Some("true"), None));
         assert_eq!(late.metric(late.spans[0].metrics, "_dd.p"), Some(1.5));
         assert!(rules.placeholders.is_empty(), "each lends once");
+    }
+
+    #[test]
+    fn a_span_that_is_sent_again_goes() {
+        let mut rules = rules();
+        let sent = || payload(&[&[("a", "x", "f", &[], &[]), ("b", "x", "f", &[], &[])]]);
+        assert_eq!(rules.apply(&mut sent(), Maker::Tracer), Done::default());
+        let mut again = sent();
+        assert_eq!((rules.apply(&mut again, Maker::Tracer), again.chunks.len()), (Done { gone: 2, added: 0 }, 0));
+        for _ in 0..2 {
+            assert_eq!(rules.apply(&mut sent(), Maker::Agent), Done::default(), "what the agent made has come on no way twice");
+        }
     }
 
     fn begun() -> Received {
@@ -292,11 +317,12 @@ mod tests {
 
     /// The spans as `name span<parent`; parents are 100 more than the spans at first.
     fn family(rules: &mut Received, spans: &[Case]) -> Vec<String> {
+        rules.seen = Seen::default(); // their ids are always the same
         let mut payload = payload(&[spans]);
         for span in &mut payload.spans {
             span.parent_id = span.span_id + 100;
         }
-        let (added, before) = (rules.apply(&mut payload).added, spans.len());
+        let (added, before) = (rules.apply(&mut payload, Maker::Tracer).added, spans.len());
         assert_eq!(payload.chunks.iter().map(|chunk| chunk.spans.len()).sum::<usize>(), before + added as usize);
         let tell = |span: &Span| {
             assert_eq!(span.trace_id, 9);
@@ -331,10 +357,10 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut rules = rules();
         let long = "x".repeat(PLACEHOLDER_BYTES_MAX);
-        rules.apply(&mut payload(&[&[("handle", PLACEHOLDER, "", &[("a", &long)], &[])]]));
+        rules.apply(&mut payload(&[&[("handle", PLACEHOLDER, "", &[("a", &long)], &[])]]), Maker::Tracer);
         assert!(rules.placeholders.is_empty());
         for _ in 0..2 * PLACEHOLDERS_MAX {
-            rules.apply(&mut payload(&[&[("handle", PLACEHOLDER, "", &[], &[])]]));
+            rules.apply(&mut payload(&[&[("handle", PLACEHOLDER, "", &[], &[])]]), Maker::Tracer);
         }
         assert_eq!(rules.placeholders.len(), PLACEHOLDERS_MAX);
     }

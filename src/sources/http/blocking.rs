@@ -196,7 +196,7 @@ impl Connection {
     fn receive(&mut self, head: &Head) -> Result<(Vec<u8>, Permit), Response> {
         let bytes_max = self.service.admit(head, self.names)?;
         self.wire.body(head, bytes_max).map_err(|err| match err {
-            NoBody::Fault(fault) => self.service.refuse(fault),
+            NoBody::Fault(fault) => self.service.refuse_body(head, fault),
             NoBody::Overloaded => self.service.overloaded(head),
         })
     }

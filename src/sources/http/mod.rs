@@ -148,6 +148,11 @@ pub trait Handler: Send + Sync {
     /// The answer when no memory came free for the body: 429, or a polite 200 for clients that do not know it.
     fn overloaded(&self, head: &Head) -> Response;
 
+    /// Takes the head alone, where the body is too large and the rest is worth something without it.
+    fn without_body(&self, _head: &Head) -> Option<Response> {
+        None
+    }
+
     /// Takes the whole request.
     fn answer(&self, request: Request) -> Response;
 
@@ -215,7 +220,7 @@ impl Service {
         // A body that the budget could never hold is too large and not a case of overload.
         let bytes_max = bytes_max.min(self.limits.body_bytes_max).min(self.budget.limit());
         match head.framing {
-            Framing::Length(bytes) if (bytes_max as u64) < bytes => Err(self.refuse(Fault::TOO_LARGE)),
+            Framing::Length(bytes) if (bytes_max as u64) < bytes => Err(self.refuse_body(head, Fault::TOO_LARGE)),
             _ => Ok(bytes_max),
         }
     }
@@ -238,6 +243,12 @@ impl Service {
     fn overloaded(&self, head: &Head) -> Response {
         self.refusals.count(Refusal::Overloaded);
         self.handler.overloaded(head)
+    }
+
+    /// The answer for a body with this fault, counted.
+    fn refuse_body(&self, head: &Head, fault: Fault) -> Response {
+        let refused = self.refuse(fault);
+        if fault == Fault::TOO_LARGE { self.handler.without_body(head).unwrap_or(refused) } else { refused }
     }
 
     /// The answer for `fault`, counted.

@@ -301,7 +301,7 @@ impl Hall {
                 return Err(self.service.refuse(Fault::TIMEOUT));
             }
             if chunked && bytes_max < body.len() + count {
-                return Err(self.service.refuse(Fault::TOO_LARGE));
+                return Err(self.service.refuse_body(head, Fault::TOO_LARGE));
             }
             if permit.bytes() < body.len() + count {
                 let more = body.len().max(STEP_BYTES).min(bytes_max - permit.bytes());

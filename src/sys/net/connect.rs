@@ -17,6 +17,8 @@ use std::fmt;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::net::IpAddr;
+use std::net::SocketAddr;
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
@@ -45,6 +47,12 @@ pub(super) struct Lookup {
 impl Resolver for Lookup {
     fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
         let resolver = DefaultResolver::default();
+        // What is an address already needs no look-up, which would take a thread for its time-out; so it is with the platform's interfaces.
+        if let (None, Some(address)) = (self.ways.proxy_to(uri), literal(uri)) {
+            let mut found = resolver.empty();
+            found.push(address);
+            return Ok(found);
+        }
         match self.ways.proxy_to(uri) {
             None => resolver.resolve(uri, config, timeout),
             Some(proxy) => {
@@ -53,6 +61,17 @@ impl Resolver for Lookup {
             }
         }
     }
+}
+
+/// The address that stands in `uri`, if one does.
+fn literal(uri: &Uri) -> Option<SocketAddr> {
+    let ip: IpAddr = uri.host()?.trim_matches(['[', ']']).parse().ok()?;
+    let port = uri.port_u16().or_else(|| match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    });
+    Some(SocketAddr::new(ip, port?))
 }
 
 /// Comes after the socket.
@@ -280,6 +299,17 @@ impl Transport for Encrypted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_needs_no_look_up_and_a_name_does() {
+        let of = |url: &str| literal(&url.parse().unwrap()).map(|address| address.to_string());
+        assert_eq!(of("http://127.0.0.1:9001/a").as_deref(), Some("127.0.0.1:9001"));
+        assert_eq!(of("https://[::1]/").as_deref(), Some("[::1]:443"));
+        assert_eq!(of("http://10.0.0.1").as_deref(), Some("10.0.0.1:80"));
+        for url in ["http://localhost:1", "http://127.0.0.1.example.com", "http://127.1:80", "/path", "odd://127.0.0.1"] {
+            assert_eq!(of(url), None, "{url}");
+        }
+    }
 
     #[test]
     fn a_plain_request_for_a_proxy_names_its_host() {

@@ -37,8 +37,12 @@ const ANSWER_HEADER_BYTES_MAX: usize = 16 * 1024;
 /// What is sent passes through so large a buffer, and no line of a request's head can be longer.
 const OUTPUT_BYTES: usize = 16 * 1024;
 
+/// The same for the platform's own interfaces, where requests are short and a start pays for every page of a buffer.
+const SHORT_OUTPUT_BYTES: usize = 2 * 1024;
+
 /// More than an address or a header's name and value may have together: they would not fit into a line with what stands around them.
-pub const LINE_BYTES_MAX: usize = OUTPUT_BYTES - 64;
+pub const LINE_BYTES_MAX: usize = OUTPUT_BYTES - LINE_BYTES_BESIDE;
+const LINE_BYTES_BESIDE: usize = 64;
 
 /// One request.
 #[derive(Debug)]
@@ -152,6 +156,7 @@ impl Ways {
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: Agent,
+    line_bytes_max: usize,
 }
 
 /// Whether connections are kept for the next request.
@@ -169,8 +174,18 @@ impl Client {
         Client::through(reuse, &Ways::default())
     }
 
-    /// A client for the outside, and the one way to make any.
+    /// The same with small buffers and no connection kept, for requests of less than half a page and answers whose head fits into one.
+    pub fn small() -> Client {
+        Client::with(Reuse::Never, &Ways::default(), [4 * 1024, SHORT_OUTPUT_BYTES])
+    }
+
+    /// A client for the outside.
     pub fn through(reuse: Reuse, ways: &Ways) -> Client {
+        Client::with(reuse, ways, [8 * 1024, OUTPUT_BYTES])
+    }
+
+    /// The one way to make any.
+    fn with(reuse: Reuse, ways: &Ways, [input_bytes, output_bytes]: [usize; 2]) -> Client {
         let idle_connections = if reuse == Reuse::KeepAlive { 2 } else { 0 };
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -178,20 +193,21 @@ impl Client {
             .max_redirects_will_error(false)
             .proxy(None)
             .user_agent(concat!("mote/", env!("CARGO_PKG_VERSION")))
-            .input_buffer_size(8 * 1024)
-            .output_buffer_size(OUTPUT_BYTES)
+            .input_buffer_size(input_bytes)
+            .output_buffer_size(output_bytes)
             .max_response_header_size(ANSWER_HEADER_BYTES_MAX)
             .max_idle_connections(idle_connections)
             .max_idle_connections_per_host(idle_connections)
             .max_idle_age(Duration::from_secs(15))
             .build();
         let connector = ().chain(TcpConnector::default()).chain(Onward { ways: ways.clone() });
-        Client { agent: Agent::with_parts(config, connector, Lookup { ways: ways.clone() }) }
+        let agent = Agent::with_parts(config, connector, Lookup { ways: ways.clone() });
+        Client { agent, line_bytes_max: output_bytes - LINE_BYTES_BESIDE }
     }
 
     /// Sends `request` and reads the whole answer.
     pub fn send(&self, request: &Request<'_>) -> Result<Answer, NetError> {
-        let too_long = |(name, value): &(&str, &str)| LINE_BYTES_MAX < name.len() + value.len();
+        let too_long = |(name, value): &(&str, &str)| self.line_bytes_max < name.len() + value.len();
         if too_long(&("", request.url)) || request.headers.iter().any(too_long) {
             return Err(NetError::Unfit("its address or a header is too long".to_owned()));
         }
