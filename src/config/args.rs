@@ -5,6 +5,7 @@ use lexopt::Arg;
 use lexopt::Parser;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 use std::path::PathBuf;
 
 /// What the user asks for.
@@ -54,6 +55,28 @@ pub struct RunArgs {
     pub log_level: Option<String>,
     /// `--key`, of `check`
     pub key: bool,
+    /// `--daemon`, of `run`
+    pub daemon: bool,
+    /// `--pid-file FILE`, of `run`
+    pub pid_file: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// Where the number of the process is written, if it is.
+    pub fn pid_file(&self) -> Option<&Path> {
+        self.pid_file.as_deref().or(self.daemon.then_some(Path::new(PID_FILE)))
+    }
+
+    /// Makes paths mean the same in whatever folder the agent goes on.
+    pub fn make_absolute(&mut self) {
+        let events = self.events.iter_mut().filter_map(EventsFrom::path);
+        let out = self.out.iter_mut().filter_map(OutTo::path);
+        for path in events.chain(out).chain(&mut self.config).chain(&mut self.pid_file) {
+            if let Ok(absolute) = std::path::absolute(&*path) {
+                *path = absolute;
+            }
+        }
+    }
 }
 
 /// What is `spool`'s own.
@@ -74,6 +97,12 @@ pub enum EventsFrom {
     File(PathBuf),
 }
 
+impl EventsFrom {
+    fn path(&mut self) -> Option<&mut PathBuf> {
+        if let EventsFrom::File(path) = self { Some(path) } else { None }
+    }
+}
+
 /// Where delivered records are written instead of being sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutTo {
@@ -81,6 +110,12 @@ pub enum OutTo {
     Stdout,
     /// One file a signal in this folder.
     Folder(PathBuf),
+}
+
+impl OutTo {
+    fn path(&mut self) -> Option<&mut PathBuf> {
+        if let OutTo::Folder(path) = self { Some(path) } else { None }
+    }
 }
 
 /// A command line that makes no sense, with the nearest word that does.
@@ -104,8 +139,12 @@ impl std::error::Error for ArgsError {}
 
 const COMMANDS: [&str; 5] = ["run", "check", "dogstatsd-stats", "spool", "version"];
 const ASK_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
-const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
+const FLAGS: [&str; 7] = ["--config", "--events", "--out", "--log-level", "--daemon", "--pid-file", "--help"];
 const CHECK_FLAGS: [&str; 6] = ["--config", "--events", "--key", "--out", "--log-level", "--help"];
+
+/// Where a daemon's number is looked for.
+const PID_FILE: &str = "/run/mote/mote.pid";
+
 const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
 
 /// Reads the arguments that follow the program's name.
@@ -128,10 +167,16 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
             Arg::Long("events") if takes_flags(topic) => run.events = Some(events(parser.value().map_err(unfit)?)),
             Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
             Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
+            Arg::Long("daemon") if runs(topic) => run.daemon = true,
+            // The second is the Datadog Agent's name.
+            Arg::Long("pid-file" | "pidfile") if runs(topic) => run.pid_file = Some(parser.value().map_err(unfit)?.into()),
             Arg::Long("key") if topic == Some(Topic::Check) => run.key = true,
             Arg::Long(name) => return Err(unknown("flag", &format!("--{name}"), flags(topic))),
             Arg::Short(name) => return Err(unknown("flag", &format!("-{name}"), flags(topic))),
         }
+    }
+    if run.daemon && (run.events == Some(EventsFrom::Stdin) || run.out == Some(OutTo::Stdout)) {
+        return Err(ArgsError { what: "a daemon has no standard input and output".to_owned(), nearest: None });
     }
     Ok(match topic.unwrap_or(Topic::Run) {
         Topic::Check => Command::Check(run),
@@ -140,6 +185,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
         Topic::Version => Command::Version,
         Topic::Run | Topic::Program => Command::Run(run),
     })
+}
+
+fn runs(topic: Option<Topic>) -> bool {
+    matches!(topic, None | Some(Topic::Run))
 }
 
 fn takes_flags(topic: Option<Topic>) -> bool {
@@ -250,11 +299,13 @@ flags:
   --events -|FILE    read invocation events from standard input or a recording, then drain and end
   --out -|DIR        write records as JSON lines to standard output or DIR instead of sending them; needs no key
   --log-level L      trace, debug, info, warn, error or off
+  --daemon           leave the terminal when ready; the exit code is the agent's own if it ends before
+  --pid-file FILE    write the process's number when ready; with --daemon otherwise /run/mote/mote.pid
 
 Flags rank above DD_* variables, these above the file. SIGTERM drains and ends, a second one ends at once,
 SIGHUP reads settings again, SIGUSR1 prints the ledger.
 
-exit codes: 0 everything sent, 64 bad command line, 69 port or registration not to be had, 70 fault,
+exit codes: 0 everything sent, 64 bad command line, 69 port, pid file or registration not to be had, 70 fault,
 75 stopped with records lost, 78 configuration or key missing or refused
 ";
 
@@ -315,8 +366,38 @@ mod tests {
             out: Some(OutTo::Folder("dir".into())),
             log_level: Some("debug".to_owned()),
             key: true,
+            ..RunArgs::default()
         };
         check("check --key --config a.yaml --events run.ndjson --out dir --log-level DEBUG", Ok(Command::Check(args)));
+    }
+
+    #[test]
+    fn a_daemon_has_a_pid_file_and_no_streams() {
+        let args = RunArgs { daemon: true, ..RunArgs::default() };
+        assert_eq!(args.pid_file(), Some(Path::new("/run/mote/mote.pid")));
+        check("--daemon", Ok(Command::Run(args)));
+        let args = RunArgs { pid_file: Some("a.pid".into()), ..RunArgs::default() };
+        assert_eq!((args.pid_file(), RunArgs::default().pid_file()), (Some(Path::new("a.pid")), None));
+        check("run --pid-file a.pid", Ok(Command::Run(args.clone())));
+        check("run --pidfile=a.pid", Ok(Command::Run(args)));
+        check("run --daemon --out -", Err("a daemon has no standard input and output; see mote --help"));
+        check("run --events - --daemon", Err("a daemon has no standard input and output; see mote --help"));
+        check("check --daemon", Err("unknown flag `--daemon`; did you mean --events?"));
+    }
+
+    #[test]
+    fn paths_of_a_daemon_do_not_depend_on_its_folder() {
+        let mut args = RunArgs {
+            config: Some("a.yaml".into()),
+            events: Some(EventsFrom::File("run.ndjson".into())),
+            out: Some(OutTo::Folder("/dir".into())),
+            ..RunArgs::default()
+        };
+        args.make_absolute();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(args.config, Some(here.join("a.yaml")));
+        assert_eq!(args.events, Some(EventsFrom::File(here.join("run.ndjson"))));
+        assert_eq!((args.out, args.pid_file), (Some(OutTo::Folder("/dir".into())), None));
     }
 
     #[test]

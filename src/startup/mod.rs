@@ -26,6 +26,7 @@ mod proxies;
 mod receiver;
 mod reload;
 mod spooling;
+mod standing;
 mod state;
 
 use crate::commands;
@@ -70,6 +71,7 @@ use crate::startup::parts::Stages;
 use crate::startup::plan::Place;
 use crate::startup::receiver::TraceAgent;
 use crate::startup::reload::Reload;
+use crate::startup::standing::Standing;
 use crate::startup::state::State;
 use crate::sys::clock::Clock;
 use crate::sys::gate::Gate;
@@ -103,8 +105,17 @@ const SHUTDOWN_RESERVE: Duration = Duration::from_millis(100);
 /// Carries out the command line.
 pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit, StartError> {
     let program = args.next().unwrap_or_default();
-    let done = match config::parse_args(args).map_err(StartError::Args)? {
-        Command::Run(args) => run(&args, env, &program),
+    let words: Vec<OsString> = args.collect();
+    let done = match config::parse_args(words.clone()).map_err(StartError::Args)? {
+        Command::Run(args) if standing::starts_another(&args, env, place(&args, &AwsEnv::of(env))) => {
+            standing::start_another(&program, &words)
+        }
+        Command::Run(mut args) => {
+            if args.daemon {
+                args.make_absolute();
+            }
+            run(&args, env, &program)
+        }
         Command::Check(args) => check(&args, env),
         Command::DogstatsdStats(args, json) => {
             let config = config::load(&args, env, false).config;
@@ -128,6 +139,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let signals = signals::listen(&exits_tx).map_err(StartError::System)?;
     let aws = AwsEnv::of(env);
     let place = place(args, &aws);
+    let standing = Standing::new(args, env, place)?;
 
     // Step 1 and 2: logger and configuration.
     logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
@@ -136,6 +148,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     reload::announce(&loaded, env);
     let config = &loaded.config;
     guard_memory(config);
+    standing.look_for_another()?;
     let ways = outside::open_ways(config);
     let lambda = match (place, &aws.runtime_api) {
         (Place::Lambda, Some(host)) => Some(LambdaSide::new(host, program)),
@@ -209,15 +222,20 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let count_missed = dogstatsd.counts_missed(&ledger);
     let report = reporter(&ledger, deliver.books(), count_missed);
     let measure = function::measure(config, place);
-    let asked = Asked { measure, report: Box::new(report), reload: Box::new(move || reload.run(&renewed)) };
+    let text = ready_text(addresses, &dogstatsd, trace_agent.as_ref());
+    let (manager, again) = (Arc::clone(&standing.manager), text.clone());
+    let beat = standing::beat(&manager, clock);
+    let reload = move || {
+        manager.reloading();
+        reload.run(&renewed);
+        manager.ready(&again);
+    };
+    let manager = Arc::clone(&standing.manager);
+    let asked = Asked { measure, report: Box::new(report), reload: Box::new(reload), beat };
     let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked, &key, teller);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
-    let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
-    let [communication_at, traces_at, dogstatsd_at] = [addresses.0, addresses.1, dogstatsd.local_addr()].map(describe);
-    let socket = trace_agent.as_ref().and_then(TraceAgent::path);
-    let socket = socket.map(|path| format!(" socket={}", path.display())).unwrap_or_default();
-    logger::announce(&format!("ready: communication={communication_at} traces={traces_at}{socket} dogstatsd={dogstatsd_at}"));
+    let _pid_file = standing.ready(&text)?;
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
@@ -236,8 +254,22 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         state,
     };
     let books = running.deliver.books();
-    shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), &ledger, clock);
+    let time = time_to_stop(&stop, config.shutdown_timeout);
+    manager.stopping(describe_stop(&stop), time);
+    shutdown(running, &stop, time, &ledger, clock);
     Ok(close_books(&ledger, &books, &stop, place))
+}
+
+/// The readiness line.
+fn ready_text(
+    (communication, traces): (Option<SocketAddr>, Option<SocketAddr>),
+    dogstatsd: &Dogstatsd,
+    trace_agent: Option<&TraceAgent>,
+) -> String {
+    let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
+    let [communication, traces, dogstatsd] = [communication, traces, dogstatsd.local_addr()].map(describe);
+    let socket = trace_agent.and_then(TraceAgent::path).map(|path| format!(" socket={}", path.display())).unwrap_or_default();
+    format!("ready: communication={communication} traces={traces}{socket} dogstatsd={dogstatsd}")
 }
 
 /// The parts that a shutdown takes apart, in the order of the data.

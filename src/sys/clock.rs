@@ -3,6 +3,7 @@
 //! Durations and deadlines are counted on the monotonic clock (`uptime`), because a board may start in 1970 and jump when it
 //! finds the network; time stamps are taken from the wall clock (`unix`).
 
+use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One reading of both clocks.
@@ -88,6 +89,12 @@ impl Default for Clock {
     fn default() -> Self {
         Clock::new()
     }
+}
+
+/// The monotonic clock as other processes of this machine read it too, in microseconds. std does not tell it.
+pub fn monotonic_micros() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
 }
 
 /// A UTC calendar reading of the wall clock.

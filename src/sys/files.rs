@@ -89,6 +89,15 @@ pub fn append_private(path: &Path, presence: Presence) -> io::Result<File> {
     options.mode(0o600).open(path)
 }
 
+/// Opens `path` for reading and writing, readable by everyone; not through a link, which may lead anywhere.
+pub fn open_no_link(path: &Path, presence: Presence) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed(); // nor is anybody waited for who writes to a pipe
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(presence == Presence::Either).create_new(presence == Presence::Forbidden);
+    options.custom_flags(flags).mode(0o644).open(path)
+}
+
 /// Makes the folder `path` and those above it if they are not there; readable by its owner only.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;

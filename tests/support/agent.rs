@@ -62,6 +62,11 @@ pub fn settings() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The emulator's command where this machine cannot run the program.
+pub fn runner() -> String {
+    std::env::var("TEST_RUNNER").unwrap_or_default()
+}
+
 impl Agent {
     /// Starts the program with `args` and nothing in its environment but `env`.
     pub fn start(args: &[&str], env: &[(&str, String)]) -> Agent {
@@ -71,7 +76,7 @@ impl Agent {
 
     /// The same under another file name.
     pub fn start_as(program: &Path, args: &[&str], env: &[(&str, String)]) -> Agent {
-        let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
+        let runner = runner();
         let mut words = runner.split_whitespace();
         let mut command = match words.next() {
             Some(first) => {
@@ -81,7 +86,13 @@ impl Agent {
             }
             None => Command::new(program),
         };
-        command.args(args).env_clear().envs(env.iter().map(|(name, value)| (*name, value)));
+        command.args(args);
+        Agent::spawn(command, env)
+    }
+
+    /// By a command of the test's own.
+    pub fn spawn(mut command: Command, env: &[(&str, String)]) -> Agent {
+        command.env_clear().envs(env.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");
         let (sender, lines) = channel();
@@ -111,7 +122,7 @@ impl Agent {
     }
 
     fn status_line(&self, name: &str) -> Option<usize> {
-        if std::env::var("TEST_RUNNER").is_ok_and(|runner| !runner.is_empty()) {
+        if !runner().is_empty() {
             return None;
         }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
