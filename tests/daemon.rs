@@ -191,3 +191,18 @@ fn a_pid_file_that_cannot_be_written_is_a_warning() {
     }
     assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "precious words");
 }
+
+#[test]
+fn a_daemons_lines_go_to_its_file() {
+    if !can_start_itself() {
+        return;
+    }
+    let folder = folder("daemon-lines");
+    let log = folder.join("mote.log");
+    let (daemon, output) = Daemon::start(&folder, &[("DD_LOG_FILE", log.to_str().unwrap())]);
+    assert!(text(&output).contains("ready: "), "the starter's console has them to that point: {output:?}");
+    daemon.send(Signal::TERM);
+    wait_until("it stops", || daemon.is_gone());
+    let lines = fs::read_to_string(&log).unwrap();
+    assert!(lines.contains("ready: ") && lines.lines().last().unwrap().contains("ledger: "), "{lines}");
+}

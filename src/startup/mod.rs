@@ -20,6 +20,7 @@ mod lambda;
 mod log_plan;
 mod memory;
 mod outside;
+mod own_lines;
 mod parts;
 mod plan;
 mod proxies;
@@ -36,6 +37,7 @@ use crate::config::Command;
 use crate::config::Config;
 use crate::config::Env;
 use crate::config::RunArgs;
+use crate::errors;
 use crate::errors::Exit;
 use crate::errors::StartError;
 use crate::main_loop::MainEvent;
@@ -130,6 +132,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
         Command::Help(topic) => print(config::help(topic)),
     };
     process::end_groups(); // the key may still be waited for
+    logger::finish(done.as_ref().err().map(|err| errors::chain(err)).as_deref());
     done
 }
 
@@ -145,6 +148,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
     hide_memory();
     let (loaded, origins) = outside::load(args, env, &aws, place, clock);
+    own_lines::direct(&loaded.config, place);
     reload::announce(&loaded, env);
     let config = &loaded.config;
     guard_memory(config);

@@ -78,6 +78,7 @@ impl Standing {
         logger::announce(text);
         self.manager.ready(text);
         if let Some(starter) = self.starter {
+            logger::leave_console();
             starter.leave().map_err(StartError::Background)?;
         }
         Ok(file)

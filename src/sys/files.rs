@@ -89,6 +89,13 @@ pub fn append_private(path: &Path, presence: Presence) -> io::Result<File> {
     options.mode(0o600).open(path)
 }
 
+/// Opens `path` for appending, or makes it, readable by its owner and group. A pipe that nobody reads is an error, and not waited for.
+pub fn open_to_append(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    fs::OpenOptions::new().append(true).create(true).custom_flags(at_once).mode(0o640).open(path)
+}
+
 /// Opens `path` for reading and writing, readable by everyone; not through a link, which may lead anywhere.
 pub fn open_no_link(path: &Path, presence: Presence) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;

@@ -1,14 +1,29 @@
-//! The agent's own log lines: their form, their level, and one write a line.
+//! The agent's own log lines: their form, their level, where they go, and one write a line.
+//!
+//! They go to the console at first; what else the settings name, a file and the system's log, is added once they are read.
 //!
 //! simplelog brings the lock and the sink; the line itself is put together here, as none of its forms is one of ours. Lines of
 //! other crates are left out: at trace level an HTTP client writes request headers, and with them keys.
 
+mod file;
+mod outlet;
+mod syslog;
+
 use crate::sys::clock::{Clock, Utc};
+use crate::sys::logger::file::LogFile;
+use crate::sys::logger::outlet::{Inlet, Line, Outlet};
+use crate::sys::logger::syslog::Syslog;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simplelog::{Config, ConfigBuilder, WriteLogger};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use file::FileSettings;
+pub use syslog::SyslogSettings;
+pub use syslog::Target;
 
 /// How a line looks and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +65,74 @@ pub fn configure(level: LevelFilter, json: bool) {
 /// Whether lines on stderr are JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
+/// Whether the console gets lines.
+static CONSOLE: AtomicBool = AtomicBool::new(true);
+
+/// Where else they go. One for the process, as `log` is: lines come from wherever they come from.
+static OUTLETS: Mutex<Vec<Inlet>> = Mutex::new(Vec::new());
+
+/// How long the last lines may take.
+const FINISH_WAIT: Duration = Duration::from_secs(1);
+
+/// Where lines are to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outputs {
+    /// The console.
+    pub console: bool,
+    /// A file.
+    pub file: Option<FileSettings>,
+    /// The system's log.
+    pub syslog: Option<SyslogSettings>,
+}
+
+/// Lines go there from now on.
+pub fn direct(outputs: Outputs) -> io::Result<()> {
+    let file = outputs.file.map(|settings| ("log-file", Box::new(LogFile::new(settings)) as Box<dyn Outlet>));
+    let syslog = outputs.syslog.map(|settings| ("syslog", Box::new(Syslog::new(settings)) as Box<dyn Outlet>));
+    for (name, outlet) in file.into_iter().chain(syslog) {
+        outlets().push(Inlet::start(name, outlet)?);
+    }
+    CONSOLE.store(outputs.console, Relaxed);
+    Ok(())
+}
+
+fn outlets() -> MutexGuard<'static, Vec<Inlet>> {
+    OUTLETS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// There is no console any more.
+pub fn leave_console() {
+    CONSOLE.store(false, Relaxed);
+}
+
+/// Files may have been moved away: they are opened anew.
+pub fn reopen() {
+    outlets().iter().for_each(Inlet::reopen);
+}
+
+/// Writes what is still on its way, and `last` behind it, which the console gets from elsewhere. Lines go to the console alone after that.
+pub fn finish(last: Option<&str>) {
+    let outlets = std::mem::take(&mut *outlets());
+    let (clock, level) = (Clock::new(), Level::Error);
+    if let Some(last) = last {
+        let unix = clock.now().unix;
+        let line = Line { level, unix, text: line(form(), level, last, unix), urgent: true };
+        outlets.iter().for_each(|outlet| outlet.offer(&line));
+    }
+    outlets.into_iter().for_each(|outlet| outlet.finish(clock.instant_in(FINISH_WAIT)));
+}
+
+/// That of all but Lambda's lines.
+fn form() -> Form {
+    if JSON.load(Relaxed) { Form::Json } else { Form::Text }
+}
+
+/// Marks lines that are written whatever the level.
+const ANNOUNCE: &str = concat!(env!("CARGO_PKG_NAME"), "::announce");
+
 /// Writes a line whatever the level: the readiness line and the ledger are results and not remarks.
 pub fn announce(message: &str) {
-    let target = concat!(env!("CARGO_PKG_NAME"), "::announce");
-    log::logger().log(&Record::builder().level(Level::Info).target(target).args(format_args!("{message}")).build());
+    log::logger().log(&Record::builder().level(Level::Info).target(ANNOUNCE).args(format_args!("{message}")).build());
 }
 
 struct Logger {
@@ -71,13 +150,17 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let form = match self.form {
-            Form::Lambda => Form::Lambda,
-            Form::Text | Form::Json if JSON.load(Relaxed) => Form::Json,
-            Form::Text | Form::Json => Form::Text,
-        };
-        let line = line(form, record.level(), &record.args().to_string(), Utc::of(self.clock.now().unix));
-        self.inner.log(&Record::builder().level(record.level()).args(format_args!("{line}")).build());
+        let (form, level, unix) =
+            (if self.form == Form::Lambda { Form::Lambda } else { form() }, record.level(), self.clock.now().unix);
+        let text = line(form, level, &record.args().to_string(), unix);
+        if CONSOLE.load(Relaxed) {
+            self.inner.log(&Record::builder().level(level).args(format_args!("{text}")).build());
+        }
+        let outlets = outlets();
+        if !outlets.is_empty() {
+            let line = Line { level, unix, text, urgent: level <= Level::Warn || record.target() == ANNOUNCE };
+            outlets.iter().for_each(|outlet| outlet.offer(&line));
+        }
     }
 
     fn flush(&self) {
@@ -85,7 +168,8 @@ impl Log for Logger {
     }
 }
 
-fn line(form: Form, level: Level, message: &str, time: Utc) -> String {
+fn line(form: Form, level: Level, message: &str, unix: Duration) -> String {
+    let time = Utc::of(unix);
     match form {
         Form::Text => format!("{time} | MOTE | {level} | {}", on_one_line(message)),
         Form::Json => format!(r#"{{"time":"{time}","status":"{level}","message":"{}"}}"#, json_text(message)),
@@ -151,11 +235,10 @@ impl<W: Write> Write for LineSink<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[track_caller]
     fn check(form: Form, message: &str, expected: &str) {
-        assert_eq!(line(form, Level::Warn, message, Utc::of(Duration::from_secs(1_767_323_045))), expected);
+        assert_eq!(line(form, Level::Warn, message, Duration::from_secs(1_767_323_045)), expected);
     }
 
     #[test]
