@@ -160,6 +160,19 @@ mod tests {
         fs::remove_file(&path).unwrap();
     }
 
+    /// Sparse. Cut to 32 bits its length would be within the limit.
+    #[test]
+    fn a_file_of_more_than_four_gigabytes_is_longer_than_any_limit() {
+        let path = folder("files-long").join("sparse");
+        File::create(&path).unwrap().set_len((1 << 32) + 3).unwrap();
+        assert_eq!(read_small(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(append_private(&path, Presence::Required).unwrap().metadata().unwrap().len(), (1 << 32) + 3);
+        let mut file = append_private(&path, Presence::Required).unwrap();
+        file.write_all(b"end").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), (1 << 32) + 6, "it is appended at its end");
+        fs::remove_file(&path).unwrap();
+    }
+
     #[test]
     fn longer_than_the_limit_is_an_error() {
         let path = folder("files-limit").join("long");
