@@ -56,7 +56,11 @@ fn number_in(path: &Path) -> i32 {
 
 impl Daemon {
     fn start(folder: &Path, extra: &[(&str, &str)]) -> (Daemon, Output) {
-        let output = start(&["run", "--daemon", "--out", "out", "--pid-file", "mote.pid"], folder, extra);
+        Daemon::start_with("mote.pid", "out", folder, extra)
+    }
+
+    fn start_with(pid_file: &str, out: &str, folder: &Path, extra: &[(&str, &str)]) -> (Daemon, Output) {
+        let output = start(&["run", "--daemon", "--out", out, "--pid-file", pid_file], folder, extra);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let pid_file = folder.join("mote.pid");
         (Daemon { pid: number_in(&pid_file), pid_file }, output)
@@ -92,7 +96,9 @@ fn a_daemon_has_a_session_and_no_stream_of_its_own() {
     if !can_start_itself() || !Path::new("/proc/self/stat").exists() {
         return;
     }
-    let (daemon, _) = Daemon::start(&folder("daemon-session"), &[]);
+    let folder = folder("daemon-session");
+    let [pid_file, out] = ["mote.pid", "out"].map(|name| folder.join(name).to_str().unwrap().to_owned());
+    let (daemon, _) = Daemon::start_with(&pid_file, &out, &folder, &[]);
     let of = |name: &str| PathBuf::from(format!("/proc/{}/{name}", daemon.pid));
     let stat = fs::read_to_string(of("stat")).unwrap();
     let columns: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();

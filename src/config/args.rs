@@ -57,6 +57,8 @@ pub struct RunArgs {
     pub key: bool,
     /// `--daemon`, of `run`
     pub daemon: bool,
+    /// `--daemon-child`, which `--daemon` adds where it starts the program once more
+    pub daemon_child: bool,
     /// `--pid-file FILE`, of `run`
     pub pid_file: Option<PathBuf>,
 }
@@ -67,15 +69,11 @@ impl RunArgs {
         self.pid_file.as_deref().or(self.daemon.then_some(Path::new(PID_FILE)))
     }
 
-    /// Makes paths mean the same in whatever folder the agent goes on.
-    pub fn make_absolute(&mut self) {
-        let events = self.events.iter_mut().filter_map(EventsFrom::path);
-        let out = self.out.iter_mut().filter_map(OutTo::path);
-        for path in events.chain(out).chain(&mut self.config).chain(&mut self.pid_file) {
-            if let Ok(absolute) = std::path::absolute(&*path) {
-                *path = absolute;
-            }
-        }
+    /// Whether any path among them depends on the folder that the process is in.
+    pub fn depends_on_folder(&self) -> bool {
+        let events = if let Some(EventsFrom::File(path)) = &self.events { Some(path) } else { None };
+        let out = if let Some(OutTo::Folder(path)) = &self.out { Some(path) } else { None };
+        [events, out, self.config.as_ref(), self.pid_file.as_ref()].into_iter().flatten().any(|path| path.is_relative())
     }
 }
 
@@ -97,12 +95,6 @@ pub enum EventsFrom {
     File(PathBuf),
 }
 
-impl EventsFrom {
-    fn path(&mut self) -> Option<&mut PathBuf> {
-        if let EventsFrom::File(path) = self { Some(path) } else { None }
-    }
-}
-
 /// Where delivered records are written instead of being sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutTo {
@@ -110,12 +102,6 @@ pub enum OutTo {
     Stdout,
     /// One file a signal in this folder.
     Folder(PathBuf),
-}
-
-impl OutTo {
-    fn path(&mut self) -> Option<&mut PathBuf> {
-        if let OutTo::Folder(path) = self { Some(path) } else { None }
-    }
 }
 
 /// A command line that makes no sense, with the nearest word that does.
@@ -168,6 +154,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
             Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
             Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
             Arg::Long("daemon") if runs(topic) => run.daemon = true,
+            Arg::Long("daemon-child") if runs(topic) => run.daemon_child = true,
             // The second is the Datadog Agent's name.
             Arg::Long("pid-file" | "pidfile") if runs(topic) => run.pid_file = Some(parser.value().map_err(unfit)?.into()),
             Arg::Long("key") if topic == Some(Topic::Check) => run.key = true,
@@ -382,22 +369,19 @@ mod tests {
         check("run --pidfile=a.pid", Ok(Command::Run(args)));
         check("run --daemon --out -", Err("a daemon has no standard input and output; see mote --help"));
         check("run --events - --daemon", Err("a daemon has no standard input and output; see mote --help"));
+        let args = RunArgs { daemon: true, daemon_child: true, ..RunArgs::default() };
+        check("--daemon-child run --daemon", Ok(Command::Run(args)));
         check("check --daemon", Err("unknown flag `--daemon`; did you mean --events?"));
     }
 
     #[test]
-    fn paths_of_a_daemon_do_not_depend_on_its_folder() {
-        let mut args = RunArgs {
-            config: Some("a.yaml".into()),
-            events: Some(EventsFrom::File("run.ndjson".into())),
-            out: Some(OutTo::Folder("/dir".into())),
-            ..RunArgs::default()
-        };
-        args.make_absolute();
-        let here = std::env::current_dir().unwrap();
-        assert_eq!(args.config, Some(here.join("a.yaml")));
-        assert_eq!(args.events, Some(EventsFrom::File(here.join("run.ndjson"))));
-        assert_eq!((args.out, args.pid_file), (Some(OutTo::Folder("/dir".into())), None));
+    fn a_relative_path_is_told() {
+        let none = RunArgs { out: Some(OutTo::Folder("/dir".into())), daemon: true, ..RunArgs::default() };
+        assert!(!none.depends_on_folder());
+        assert!(RunArgs { config: Some("a.yaml".into()), ..none.clone() }.depends_on_folder());
+        assert!(RunArgs { events: Some(EventsFrom::File("run.ndjson".into())), ..none.clone() }.depends_on_folder());
+        assert!(RunArgs { out: Some(OutTo::Folder("dir".into())), ..none.clone() }.depends_on_folder());
+        assert!(RunArgs { pid_file: Some("mote.pid".into()), ..none }.depends_on_folder());
     }
 
     #[test]

@@ -107,17 +107,11 @@ const SHUTDOWN_RESERVE: Duration = Duration::from_millis(100);
 /// Carries out the command line.
 pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit, StartError> {
     let program = args.next().unwrap_or_default();
-    let words: Vec<OsString> = args.collect();
-    let done = match config::parse_args(words.clone()).map_err(StartError::Args)? {
-        Command::Run(args) if standing::starts_another(&args, env, place(&args, &AwsEnv::of(env))) => {
-            standing::start_another(&program, &words)
+    let done = match config::parse_args(args).map_err(StartError::Args)? {
+        Command::Run(args) if standing::starts_another(&args, place(&args, &AwsEnv::of(env))) => {
+            standing::start_another(&program)
         }
-        Command::Run(mut args) => {
-            if args.daemon {
-                args.make_absolute();
-            }
-            run(&args, env, &program)
-        }
+        Command::Run(args) => run(&args, env, &program, &mut Standing::default()),
         Command::Check(args) => check(&args, env),
         Command::DogstatsdStats(args, json) => {
             let config = config::load(&args, env, false).config;
@@ -132,27 +126,29 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
         Command::Help(topic) => print(config::help(topic)),
     };
     process::end_groups(); // the key may still be waited for
-    logger::finish(done.as_ref().err().map(|err| errors::chain(err)).as_deref());
+    if let Err(err) = &done {
+        logger::tell_all_but_console(&errors::chain(err));
+    }
+    logger::finish();
     done
 }
 
-fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError> {
+/// `standing` is its caller's, as of what is owned here every call would bring the clean-up.
+fn run(args: &RunArgs, env: &Env, program: &OsString, standing: &mut Standing) -> Result<Exit, StartError> {
     let clock = Clock::new();
     let (exits_tx, exits) = channel(EXITS_MAX);
     let signals = signals::listen(&exits_tx).map_err(StartError::System)?;
     let aws = AwsEnv::of(env);
     let place = place(args, &aws);
-    let standing = Standing::new(args, env, place)?;
+    standing.take_up(args, env, place)?;
 
     // Step 1 and 2: logger and configuration.
     logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
     hide_memory();
     let (loaded, origins) = outside::load(args, env, &aws, place, clock);
-    own_lines::direct(&loaded.config, place);
-    reload::announce(&loaded, env);
+    standing.settings_are_known(&loaded, env, place)?;
     let config = &loaded.config;
     guard_memory(config);
-    standing.look_for_another()?;
     let ways = outside::open_ways(config);
     let lambda = match (place, &aws.runtime_api) {
         (Place::Lambda, Some(host)) => Some(LambdaSide::new(host, program)),
@@ -226,20 +222,12 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let count_missed = dogstatsd.counts_missed(&ledger);
     let report = reporter(&ledger, deliver.books(), count_missed);
     let measure = function::measure(config, place);
-    let text = ready_text(addresses, &dogstatsd, trace_agent.as_ref());
-    let (manager, again) = (Arc::clone(&standing.manager), text.clone());
-    let beat = standing::beat(&manager, clock);
-    let reload = move || {
-        manager.reloading();
-        reload.run(&renewed);
-        manager.ready(&again);
-    };
-    let manager = Arc::clone(&standing.manager);
-    let asked = Asked { measure, report: Box::new(report), reload: Box::new(reload), beat };
+    let asked = Asked { measure, report: Box::new(report), reload: Box::new(move || reload.run(&renewed)), beat: None };
+    let asked = standing.with_manager(asked, clock);
     let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked, &key, teller);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
-    let _pid_file = standing.ready(&text)?;
+    standing.ready(&ready_text(addresses, &dogstatsd, trace_agent.as_ref()))?;
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
@@ -259,12 +247,13 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     };
     let books = running.deliver.books();
     let time = time_to_stop(&stop, config.shutdown_timeout);
-    manager.stopping(describe_stop(&stop), time);
+    standing.stopping(describe_stop(&stop), time);
     shutdown(running, &stop, time, &ledger, clock);
     Ok(close_books(&ledger, &books, &stop, place))
 }
 
 /// The readiness line.
+#[inline(never)]
 fn ready_text(
     (communication, traces): (Option<SocketAddr>, Option<SocketAddr>),
     dogstatsd: &Dogstatsd,

@@ -3,7 +3,8 @@
 //! Durations and deadlines are counted on the monotonic clock (`uptime`), because a board may start in 1970 and jump when it
 //! finds the network; time stamps are taken from the wall clock (`unix`).
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use rustix::time::{timerfd_create, timerfd_gettime, timerfd_settime};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One reading of both clocks.
@@ -91,10 +92,16 @@ impl Default for Clock {
     }
 }
 
-/// The monotonic clock as other processes of this machine read it too, in microseconds. std does not tell it.
-pub fn monotonic_micros() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec.unsigned_abs() * 1_000_000 + now.tv_nsec.unsigned_abs() / 1_000
+/// The monotonic clock as other processes of this machine read it too, in microseconds, which std does not tell. By how much is left until
+/// a timer that is set far ahead: rustix's way to read the clock itself brings 3 kB that look for a page of the kernel's.
+pub fn monotonic_micros() -> std::io::Result<u64> {
+    const AHEAD: u64 = 1 << 32; // seconds: a machine that runs for longer is told wrong
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+    let at = Timespec { tv_sec: AHEAD as i64, tv_nsec: 0 };
+    let none = Timespec { tv_sec: 0, tv_nsec: 0 };
+    timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &Itimerspec { it_interval: none, it_value: at })?;
+    let left = timerfd_gettime(&timer)?.it_value;
+    Ok(AHEAD * 1_000_000 - left.tv_sec.unsigned_abs() * 1_000_000 - left.tv_nsec.unsigned_abs() / 1_000)
 }
 
 /// A UTC calendar reading of the wall clock.

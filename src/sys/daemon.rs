@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! starter   mote run --daemon            starts the child, reads one byte from their socket, ends with 0
-//! child     the same, with MOTE_STARTER  standard input is the socket's other end until it is ready
+//! child     the same, with --daemon-child  standard input is the socket's other end until it is ready
 //! ```
 //!
 //! The child has the starter's outputs until then, so what keeps it from starting is said where somebody looks. When it is ready it begins
@@ -24,19 +24,19 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::process::ExitStatus;
 
-/// The variable that tells the child that it is one.
-pub const MARK: &str = "MOTE_STARTER";
+/// The flag that tells the child that it is one. Not a variable, which its own children would inherit.
+const MARK: &str = "--daemon-child";
 
 const NULL: &str = "/dev/null";
 
 /// Starts this program with the same arguments and waits until it is ready: `None`; or until it has ended without. It bounds its start
 /// itself.
-pub fn start(program: &OsStr, args: &[OsString]) -> io::Result<Option<ExitStatus>> {
+pub fn start(program: &OsStr) -> io::Result<Option<ExitStatus>> {
     let (mut ours, theirs) = UnixStream::pair()?;
     // Where there is no /proc, the name by which it was called has to do.
     let program = std::env::current_exe().ok().filter(|path| path.is_file()).map_or(program.to_owned(), OsString::from);
     let mut command = Command::new(program);
-    command.args(args).env(MARK, std::process::id().to_string()).stdin(OwnedFd::from(theirs));
+    command.arg(MARK).args(std::env::args_os().skip(1)).stdin(OwnedFd::from(theirs));
     let mut child = command.spawn()?;
     drop(command); // it holds the other end
     let is_ready = ours.read(&mut [0])? == 1;

@@ -13,7 +13,7 @@ use std::time::Duration;
 const ROOM_WAIT: Duration = Duration::from_secs(1);
 
 /// The way to the manager, if there is one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Notifier {
     manager: Option<(UnixDatagram, SocketAddr)>,
     beat: Option<Duration>,
@@ -21,7 +21,7 @@ pub struct Notifier {
 
 impl Notifier {
     /// From the variables that the manager sets.
-    pub fn new<'a>(variable: impl Fn(&str) -> Option<&'a str>) -> Notifier {
+    pub fn new<'a>(variable: &dyn Fn(&str) -> Option<&'a str>) -> Notifier {
         let address = variable("NOTIFY_SOCKET").and_then(address);
         let manager = address.and_then(|address| {
             let socket = UnixDatagram::unbound().ok()?;
@@ -44,7 +44,11 @@ impl Notifier {
 
     /// Settings are read again; [`Self::ready`] follows.
     pub fn reloading(&self) {
-        let _ = self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reading settings again", monotonic_micros()));
+        if self.manager.is_some()
+            && let Ok(micros) = monotonic_micros()
+        {
+            let _ = self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=reading settings again"));
+        }
     }
 
     /// The agent stops, which takes `time` at most: however long that is set, the manager waits for it.
@@ -88,7 +92,7 @@ mod tests {
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         manager.set_nonblocking(true).unwrap();
         let socket = format!("@{name}");
-        let notifier = Notifier::new(|wanted| match wanted {
+        let notifier = Notifier::new(&|wanted| match wanted {
             "NOTIFY_SOCKET" => Some(socket.as_str()),
             _ => variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value),
         });
@@ -108,10 +112,10 @@ mod tests {
 
     #[test]
     fn reloading_tells_the_time_on_the_monotonic_clock() {
-        let before = monotonic_micros();
+        let before = monotonic_micros().unwrap();
         let text = told("reloading", &[], Notifier::reloading);
         let micros = text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").and_then(|rest| rest.split('\n').next()).unwrap();
-        assert!((before..=monotonic_micros()).contains(&micros.parse().unwrap()), "{text}");
+        assert!((before..=monotonic_micros().unwrap()).contains(&micros.parse().unwrap()), "{text}");
     }
 
     #[test]
@@ -132,7 +136,7 @@ mod tests {
     #[test]
     fn without_a_manager_nobody_is_told() {
         for name in [None, Some("relative/path"), Some("vsock:2:1234"), Some("")] {
-            let notifier = Notifier::new(|wanted| if wanted == "NOTIFY_SOCKET" { name } else { Some("3000000") });
+            let notifier = Notifier::new(&|wanted| if wanted == "NOTIFY_SOCKET" { name } else { Some("3000000") });
             notifier.ready("all up");
             assert!(notifier.manager.is_none() && notifier.beat().is_none(), "{name:?}");
         }

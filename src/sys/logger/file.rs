@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 /// How much is collected: a page of most flash file systems.
-const BLOCK_BYTES: usize = 4096;
+const BLOCK_BYTES: u64 = 4096;
 
 /// What the user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,8 @@ impl Outlet for LogFile {
     }
 
     fn take(&mut self, line: &Line) -> io::Result<()> {
-        if BLOCK_BYTES < self.block.len() + line.text.len() {
+        let block_max = self.settings.bytes_max.min(BLOCK_BYTES); // a block is never parted
+        if block_max < (self.block.len() + line.text.len() + 1) as u64 {
             self.settle()?;
         }
         self.block.extend_from_slice(line.text.as_bytes());
@@ -163,6 +164,15 @@ mod tests {
         for (suffix, text) in expected {
             assert_eq!(read(&path, suffix).as_deref(), text, "{suffix}");
         }
+    }
+
+    #[test]
+    fn no_block_is_longer_than_the_file_may_be() {
+        let mut file = file("short", 10, 9);
+        let path = file.settings.path.clone();
+        ["1234", "5678", "abcd"].iter().for_each(|text| take(&mut file, text));
+        file.settle().unwrap();
+        assert_eq!((read(&path, "").unwrap(), read(&path, ".1").unwrap()), ("abcd\n".to_owned(), "1234\n5678\n".to_owned()));
     }
 
     #[test]

@@ -2,11 +2,11 @@
 //!
 //! Whoever writes a line never waits. What cannot be written now is kept, the oldest [`WAITING_MAX`] lines, and tried again after growing
 //! pauses; what finds no room then is counted, and the count takes its place among the lines.
+//!
+//! Lines wait behind a mutex that nobody holds while writing. A channel would have to give back what cannot be written, and one more kind
+//! of item in it costs the program 15 kB.
 
 use crate::sys::clock::Clock;
-use crate::sys::inbox::Receiver;
-use crate::sys::inbox::RecvTimeoutError;
-use crate::sys::inbox::Sender;
 use crate::sys::inbox::channel;
 use crate::sys::worker;
 use crate::sys::worker::Worker;
@@ -15,15 +15,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Lines between those who write them and the thread.
-const QUEUE_MAX: usize = 128;
-
-/// Lines that wait for a place that cannot be reached.
+/// Lines that wait for their thread, or for a place that cannot be reached.
 const WAITING_MAX: usize = 128;
 
 /// What of a line is beyond this is cut off.
@@ -64,52 +63,71 @@ pub trait Outlet: Send {
     fn reopen(&mut self);
 }
 
-enum Message {
-    Line(Line),
-    Reopen,
+/// What both sides know.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Line>,
+    /// For want of room, behind those that wait.
+    lost: u64,
+    reopen: bool,
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Queue)) {
+        change(&mut self.lock());
+        self.changed.notify_one();
+    }
 }
 
 /// The way to an outlet's thread.
+#[derive(Debug)]
 pub struct Inlet {
-    sender: Sender<Message>,
-    lost: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     worker: Worker<()>,
-}
-
-impl fmt::Debug for Inlet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Inlet({:?})", self.lost)
-    }
 }
 
 impl Inlet {
     /// Starts the thread.
     pub fn start(name: &'static str, outlet: Box<dyn Outlet>) -> io::Result<Inlet> {
-        let (sender, receiver) = channel(QUEUE_MAX);
-        let lost = Arc::new(AtomicU64::new(0));
-        let mut keeper = Keeper::new(outlet, Arc::clone(&lost));
-        let body = Box::new(move || keeper.run(&receiver));
+        let shared = Arc::new(Shared::default());
+        let mut keeper = Keeper::new(outlet, Arc::clone(&shared));
         // Without lines the agent works on, so nobody learns of the thread's end.
-        Ok(Inlet { sender, lost, worker: worker::start_short(name, &channel(1).0, body)? })
+        let worker = worker::start_short(name, &channel(1).0, Box::new(move || keeper.run()))?;
+        Ok(Inlet { shared, worker })
     }
 
     /// A line, which is lost and counted when there is no room.
     pub fn offer(&self, line: &Line) {
-        let mut line = line.clone();
-        line.text.truncate(line.text.floor_char_boundary(LINE_BYTES_MAX));
-        if self.sender.try_send(Message::Line(line)).is_err() {
-            self.lost.fetch_add(1, SeqCst);
-        }
+        self.shared.change(|queue| {
+            if WAITING_MAX <= queue.waiting.len() {
+                queue.lost += 1;
+                return;
+            }
+            let mut line = line.clone();
+            line.text.truncate(line.text.floor_char_boundary(LINE_BYTES_MAX));
+            queue.waiting.push_back(line);
+        });
     }
 
     /// What is open may have been moved away.
     pub fn reopen(&self) {
-        let _ = self.sender.try_send(Message::Reopen); // full of lines, it has the next one
+        self.shared.change(|queue| queue.reopen = true);
     }
 
     /// Writes all that can be written until `by`.
     pub fn finish(self, by: Instant) {
-        drop(self.sender);
+        self.shared.change(|queue| queue.ended = true);
         let _ = self.worker.finish(by); // there is no place left to say so
     }
 }
@@ -117,9 +135,8 @@ impl Inlet {
 /// What the thread knows.
 struct Keeper {
     outlet: Box<dyn Outlet>,
+    shared: Arc<Shared>,
     clock: Clock,
-    waiting: VecDeque<Line>,
-    lost: Arc<AtomicU64>,
     /// When what was collected is to be written.
     collected: Option<Instant>,
     /// When the outlet is tried again, and the pause after that.
@@ -127,43 +144,45 @@ struct Keeper {
     told: Option<Duration>,
 }
 
+impl fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keeper({})", self.outlet.name())
+    }
+}
+
 impl Keeper {
-    fn new(outlet: Box<dyn Outlet>, lost: Arc<AtomicU64>) -> Keeper {
-        let (clock, waiting) = (Clock::new(), VecDeque::new());
-        Keeper { outlet, clock, waiting, lost, collected: None, failed: None, told: None }
+    fn new(outlet: Box<dyn Outlet>, shared: Arc<Shared>) -> Keeper {
+        Keeper { outlet, shared, clock: Clock::new(), collected: None, failed: None, told: None }
     }
 
-    fn run(&mut self, receiver: &Receiver<Message>) {
+    fn run(&mut self) {
         loop {
-            let due = self.failed.map(|(at, _)| at).or(self.collected);
-            let message = match due {
-                Some(due) => receiver.recv_deadline(due),
-                None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            let ends = matches!(message, Err(RecvTimeoutError::Disconnected));
-            match message {
-                Ok(Message::Line(line)) => self.add(line),
-                Ok(Message::Reopen) => {
-                    self.settle();
-                    self.outlet.reopen();
-                    self.failed = None;
-                }
-                Err(_) => (),
+            let (reopen, ended) = self.wait();
+            if reopen {
+                self.settle();
+                self.outlet.reopen();
+                self.failed = None;
             }
-            if ends || self.failed.is_none_or(|(at, _)| self.clock.until(at).is_zero()) {
-                self.hand_on(ends);
-            }
-            if ends {
+            self.hand_on(ended);
+            if ended {
                 return;
             }
         }
     }
 
-    fn add(&mut self, line: Line) {
-        if self.waiting.len() < WAITING_MAX {
-            self.waiting.push_back(line);
-        } else {
-            self.lost.fetch_add(1, SeqCst);
+    /// Until there is something to do; whether to open anew, and whether this is the end.
+    fn wait(&self) -> (bool, bool) {
+        let mut queue = self.shared.lock();
+        loop {
+            let has_work = self.failed.is_none() && (!queue.waiting.is_empty() || 0 < queue.lost);
+            let left = self.failed.map(|(at, _)| at).or(self.collected).map(|due| self.clock.until(due));
+            if has_work || queue.reopen || queue.ended || left == Some(Duration::ZERO) {
+                return (std::mem::take(&mut queue.reopen), queue.ended);
+            }
+            queue = match left {
+                Some(left) => self.shared.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 
@@ -171,7 +190,7 @@ impl Keeper {
         let mut at_once = at_once || self.collected.is_some_and(|due| self.clock.until(due).is_zero()) || self.failed.is_some();
         while let Some(line) = self.next() {
             if let Err(err) = self.outlet.take(&line) {
-                self.waiting.push_front(line);
+                self.shared.lock().waiting.push_front(line);
                 return self.fail(&err);
             }
             at_once |= line.urgent;
@@ -184,11 +203,11 @@ impl Keeper {
 
     /// The oldest line that waits; behind them, how many were lost after them.
     fn next(&mut self) -> Option<Line> {
-        self.waiting.pop_front().or_else(|| {
-            let lost = self.lost.swap(0, SeqCst);
-            let unix = self.clock.now().unix;
-            let text = super::line(super::form(), Level::Warn, &format!("{lost} lines were lost here"), unix);
-            (0 < lost).then_some(Line { level: Level::Warn, unix, text, urgent: true })
+        let mut queue = self.shared.lock();
+        queue.waiting.pop_front().or_else(|| {
+            let (lost, unix, level) = (std::mem::take(&mut queue.lost), self.clock.now().unix, Level::Warn);
+            let text = || super::line(super::form(), level, &format!("{lost} lines were lost here"), unix);
+            (0 < lost).then(|| Line { level, unix, text: text(), urgent: true })
         })
     }
 
@@ -255,17 +274,22 @@ mod tests {
         (Keeper::new(Box::new(Arc::clone(&place)), Arc::default()), place)
     }
 
+    fn add(keeper: &Keeper, line: Line) {
+        let worker = worker::start_short("test-lines", &channel(1).0, Box::new(|| ())).unwrap();
+        Inlet { shared: Arc::clone(&keeper.shared), worker }.offer(&line);
+    }
+
     #[test]
     fn lines_are_settled_when_one_is_urgent_or_it_is_time() {
         let (mut keeper, place) = stage();
-        keeper.add(line("one", false));
+        add(&keeper, line("one", false));
         keeper.hand_on(false);
         assert_eq!(place.lock().unwrap().taken.len(), 1);
         assert_eq!(place.lock().unwrap().settled, 0);
-        keeper.add(line("two", true));
+        add(&keeper, line("two", true));
         keeper.hand_on(false);
         assert_eq!(place.lock().unwrap().settled, 2);
-        keeper.add(line("three", false));
+        add(&keeper, line("three", false));
         keeper.hand_on(false);
         keeper.collected = Some(keeper.clock.instant_in(Duration::ZERO));
         keeper.hand_on(false);
@@ -276,15 +300,16 @@ mod tests {
     fn what_cannot_be_written_waits_and_what_finds_no_room_is_told_in_its_place() {
         let (mut keeper, place) = stage();
         place.lock().unwrap().fails = true;
-        keeper.add(line("0", false));
+        add(&keeper, line("0", false));
         keeper.hand_on(false);
         assert!(keeper.failed.is_some());
         for number in 1..WAITING_MAX + 3 {
-            keeper.add(line(&number.to_string(), false));
+            // beside the first, which has come back
+            add(&keeper, line(&number.to_string(), false));
         }
         place.lock().unwrap().fails = false;
         keeper.hand_on(false);
-        keeper.add(line("later", false));
+        add(&keeper, line("later", false));
         keeper.hand_on(false);
         let taken = &place.lock().unwrap().taken;
         assert_eq!(taken.len(), WAITING_MAX + 2);
@@ -298,7 +323,7 @@ mod tests {
     fn pauses_grow_to_a_limit() {
         let (mut keeper, place) = stage();
         place.lock().unwrap().fails = true;
-        keeper.add(line("0", false));
+        add(&keeper, line("0", false));
         let pauses: Vec<u64> = std::iter::repeat_with(|| {
             keeper.hand_on(false);
             keeper.failed.unwrap().1.as_secs()
@@ -309,15 +334,11 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_nobody_empties_costs_its_writer_nothing_but_the_line() {
-        let (sender, receiver) = channel(1);
-        let worker = worker::start_short("test-lines", &channel(1).0, Box::new(|| ())).unwrap();
-        let inlet = Inlet { sender, lost: Arc::default(), worker };
-        inlet.offer(&line(&"é".repeat(LINE_BYTES_MAX), false));
-        inlet.offer(&line("no room", false));
-        assert_eq!(inlet.lost.load(SeqCst), 1);
-        let Ok(Message::Line(line)) = receiver.try_recv() else { panic!("it was taken") };
-        assert_eq!(line.text.len(), LINE_BYTES_MAX, "and cut");
+    fn a_line_that_is_too_long_is_cut_between_its_characters() {
+        let (mut keeper, place) = stage();
+        add(&keeper, line(&("x".to_owned() + &"é".repeat(LINE_BYTES_MAX)), false));
+        keeper.hand_on(false);
+        assert_eq!(place.lock().unwrap().taken[0].len(), LINE_BYTES_MAX - 1);
     }
 
     #[test]

@@ -13,16 +13,18 @@ use crate::sys::logger::outlet::Line;
 use crate::sys::logger::outlet::Outlet;
 use log::Level;
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::io::ErrorKind;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::net::ToSocketAddrs;
 use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// The longest wait for one line to be taken.
@@ -35,104 +37,109 @@ const DAEMON: u8 = 3;
 /// Where systems listen for lines.
 const USUAL: [&str; 3] = ["/dev/log", "/var/run/syslog", "/var/run/log"];
 
-const PORT: u16 = 514;
+const PORT: &str = ":514";
 
 /// Before the release of this program a clock does not tell the time.
 const CLOCK_IS_SET: Duration = Duration::from_secs(1_735_689_600);
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub struct Target {
+    way: Way,
+    /// A path, or host and port.
+    place: String,
+}
+
+/// The scheme of the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
     /// A socket of this machine, of datagrams.
-    Datagram(PathBuf),
+    Unixgram,
     /// Of a stream.
-    Stream(PathBuf),
-    /// Host and port.
-    Udp(String),
-    /// The same.
-    Tcp(String),
+    Unix,
+    Udp,
+    Tcp,
+}
+
+impl Way {
+    const ALL: [(&str, Way); 4] = [("unixgram", Way::Unixgram), ("unix", Way::Unix), ("udp", Way::Udp), ("tcp", Way::Tcp)];
 }
 
 impl Target {
     /// Reads `unixgram:///dev/log`, `unix:///dev/log`, `udp://host:514`, `tcp://host:514`; a port that is left out is 514.
     pub fn parse(text: &str) -> Option<Target> {
-        let (scheme, rest) = text.trim().split_once("://")?;
-        let rest = rest.trim_end_matches('/');
-        let path = || Some(PathBuf::from(rest)).filter(|path| path.is_absolute());
-        let host = || {
-            let has_port = rest.rsplit_once(':').is_some_and(|(host, port)| {
-                !port.is_empty() && port.chars().all(|c| c.is_ascii_digit()) && (!host.contains(':') || host.ends_with(']'))
-            });
-            let host = if has_port { rest.to_owned() } else { format!("{rest}:{PORT}") };
-            (!rest.is_empty() && !rest.starts_with(':') && !rest.contains(['/', '@', ' '])).then_some(host)
-        };
-        match scheme {
-            "unixgram" => path().map(Target::Datagram),
-            "unix" => path().map(Target::Stream),
-            "udp" => host().map(Target::Udp),
-            "tcp" => host().map(Target::Tcp),
-            _ => None,
+        let (scheme, place) = text.trim().split_once("://")?;
+        let (_, way) = Way::ALL.into_iter().find(|(name, _)| *name == scheme)?;
+        let mut place = place.trim_end_matches('/').to_owned();
+        if matches!(way, Way::Unixgram | Way::Unix) {
+            return place.starts_with('/').then_some(Target { way, place });
         }
+        if place.is_empty() || place.starts_with(':') || place.contains(['/', '@', ' ']) {
+            return None;
+        }
+        // An address in brackets has colons of its own.
+        if !place.rsplit(']').next().is_some_and(|rest| rest.contains(':')) {
+            place.push_str(PORT);
+        }
+        Some(Target { way, place })
     }
 
-    fn open(&self) -> io::Result<Socket> {
-        Ok(match self {
-            Target::Datagram(path) => datagrams(path)?,
-            Target::Stream(path) => stream(path)?,
-            Target::Udp(host) => {
-                let address = resolve(host)?;
-                let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-                // Not connected: a machine that refuses would have every second line fail.
-                Socket::Udp(UdpSocket::bind(any)?, address)
+    fn open(&self) -> io::Result<File> {
+        match self.way {
+            Way::Unixgram => datagrams(Path::new(&self.place)),
+            Way::Unix => stream(Path::new(&self.place)),
+            Way::Udp => {
+                let address = resolve(&self.place)?;
+                let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+                socket.connect(address)?;
+                Ok(File::from(OwnedFd::from(socket)))
             }
-            Target::Tcp(host) => {
-                let stream = TcpStream::connect_timeout(&resolve(host)?, CONNECT_WAIT)?;
+            Way::Tcp => {
+                let stream = TcpStream::connect_timeout(&resolve(&self.place)?, CONNECT_WAIT)?;
                 stream.set_write_timeout(Some(WRITE_WAIT))?;
-                Socket::Stream(Box::new(stream))
+                Ok(File::from(OwnedFd::from(stream)))
             }
-        })
+        }
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Target::Datagram(path) => write!(f, "unixgram://{}", path.display()),
-            Target::Stream(path) => write!(f, "unix://{}", path.display()),
-            Target::Udp(host) => write!(f, "udp://{host}"),
-            Target::Tcp(host) => write!(f, "tcp://{host}"),
-        }
+        let (scheme, _) = Way::ALL[self.way as usize];
+        write!(f, "{scheme}://{}", self.place)
     }
 }
 
-fn resolve(host: &str) -> io::Result<SocketAddr> {
+fn resolve(host: &String) -> io::Result<SocketAddr> {
     host.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))
 }
 
-fn datagrams(path: &Path) -> io::Result<Socket> {
+fn datagrams(path: &Path) -> io::Result<File> {
     let socket = UnixDatagram::unbound()?;
     socket.connect(path)?;
     socket.set_write_timeout(Some(WRITE_WAIT))?;
-    Ok(Socket::Datagrams(socket))
+    Ok(File::from(OwnedFd::from(socket)))
 }
 
-fn stream(path: &Path) -> io::Result<Socket> {
+fn stream(path: &Path) -> io::Result<File> {
     let stream = UnixStream::connect(path)?;
     stream.set_write_timeout(Some(WRITE_WAIT))?;
-    Ok(Socket::Stream(Box::new(stream)))
+    Ok(File::from(OwnedFd::from(stream)))
 }
 
-fn usual() -> io::Result<Socket> {
-    let places = USUAL.iter().map(Path::new);
-    let mut tries = places.clone().map(datagrams).chain(places.map(stream));
-    let first = tries.next().unwrap_or_else(|| unreachable!("there are some"));
-    first.or_else(|err| tries.find_map(Result::ok).ok_or(err))
-}
-
-enum Socket {
-    Datagrams(UnixDatagram),
-    Udp(UdpSocket, SocketAddr),
-    Stream(Box<dyn Write + Send>),
+/// The socket, and whether it is a stream.
+fn open(target: Option<&Target>) -> io::Result<(File, bool)> {
+    if let Some(target) = target {
+        return Ok((target.open()?, matches!(target.way, Way::Unix | Way::Tcp)));
+    }
+    let mut first = None;
+    for path in USUAL.map(Path::new) {
+        match datagrams(path).map(|socket| (socket, false)).or_else(|_| Ok((stream(path)?, true))) {
+            Ok(socket) => return Ok(socket),
+            Err(err) => first = first.or(Some(err)),
+        }
+    }
+    Err(first.unwrap_or_else(|| ErrorKind::NotFound.into()))
 }
 
 /// What the user asks for.
@@ -149,7 +156,8 @@ pub struct SyslogSettings {
 /// The way there, once it is open.
 pub struct Syslog {
     settings: SyslogSettings,
-    socket: Option<Socket>,
+    /// Whatever the socket is, a line is written to it as to a file; and whether it is a stream.
+    socket: Option<(File, bool)>,
 }
 
 impl Syslog {
@@ -159,18 +167,23 @@ impl Syslog {
     }
 
     fn send(&mut self, line: &Line) -> io::Result<()> {
-        let socket = match &mut self.socket {
+        let (socket, is_stream) = match &mut self.socket {
             Some(socket) => socket,
-            closed => closed.insert(self.settings.target.as_ref().map_or_else(usual, Target::open)?),
+            closed => closed.insert(open(self.settings.target.as_ref())?),
         };
         let mut message = message(line, &self.settings, std::process::id());
-        match socket {
-            Socket::Datagrams(socket) => socket.send(message.as_bytes()).map(drop),
-            Socket::Udp(socket, address) => socket.send_to(message.as_bytes(), *address).map(drop),
-            Socket::Stream(stream) => {
-                message.push('\n');
-                stream.write_all(message.as_bytes())
+        if *is_stream {
+            message.push('\n');
+        }
+        match socket.write_all(message.as_bytes()) {
+            // Told of the line before, by a machine where nobody listens: nobody knows which lines of UDP arrive.
+            Err(err)
+                if err.kind() == ErrorKind::ConnectionRefused
+                    && self.settings.target.as_ref().is_some_and(|target| target.way == Way::Udp) =>
+            {
+                Ok(())
             }
+            done => done,
         }
     }
 }
@@ -189,10 +202,9 @@ fn message(line: &Line, settings: &SyslogSettings, pid: u32) -> String {
     if !settings.rfc {
         return format!("<{number}>mote[{pid}]: {text}");
     }
-    let Utc { year, month, day, hour, minute, second } = Utc::of(line.unix);
     let time = match line.unix < CLOCK_IS_SET {
         true => "-".to_owned(),
-        false => format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"),
+        false => Utc::of(line.unix).to_string().replace(" UTC", "Z").replace(' ', "T"),
     };
     let host = Some(settings.host.as_str())
         .filter(|host| !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic()))
@@ -260,6 +272,16 @@ mod tests {
         check_message(&line(Level::Warn, 1_767_323_045, json), false, &format!("<28>mote[123]: {json}"));
         check_message(&line(Level::Error, 0, "x"), false, "<27>mote[123]: x");
         check_message(&line(Level::Debug, 0, "x"), false, "<31>mote[123]: x");
+    }
+
+    #[test]
+    fn a_machine_where_nobody_listens_is_no_failure() {
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let target = Target::parse(&format!("udp://127.0.0.1:{port}"));
+        let mut syslog = Syslog::new(SyslogSettings { target, rfc: false, host: String::new() });
+        for _ in 0..3 {
+            syslog.take(&line(Level::Info, 0, "x")).unwrap();
+        }
     }
 
     #[test]
