@@ -25,6 +25,8 @@ pub enum Exit {
     Lost,
     /// Configuration or key missing or refused.
     Config,
+    /// What the agent ended with that was started in the background.
+    Same(u8),
 }
 
 impl Exit {
@@ -38,6 +40,7 @@ impl Exit {
             Exit::Fault => 70,
             Exit::Lost => 75,
             Exit::Config => 78,
+            Exit::Same(code) => code,
         }
     }
 }
@@ -75,6 +78,10 @@ pub enum StartError {
     KeyRefused,
     /// Nobody answers who could tell the key, or whether it is good.
     KeyUnknown,
+    /// Another agent, whose number is given, runs with this pid file.
+    PidFile(String, String),
+    /// The agent could not be started in the background.
+    Background(io::Error),
 }
 
 impl StartError {
@@ -87,7 +94,8 @@ impl StartError {
             StartError::Listen(..) | StartError::Register(_) | StartError::Ask(..) | StartError::KeyUnknown => {
                 Exit::Unavailable
             }
-            StartError::System(_) | StartError::Print(_) | StartError::WorkerLost(_) => Exit::Fault,
+            StartError::PidFile(..) => Exit::Unavailable,
+            StartError::Background(_) | StartError::System(_) | StartError::Print(_) | StartError::WorkerLost(_) => Exit::Fault,
         }
     }
 }
@@ -109,6 +117,8 @@ impl fmt::Display for StartError {
             StartError::Ask(socket, _) => write!(f, "no agent answers at {socket}"),
             StartError::CheckFailed => write!(f, "the agent would not start with these settings"),
             StartError::KeyRefused => write!(f, "the API key is refused"),
+            StartError::PidFile(path, pid) => write!(f, "another agent holds {path}: process {pid}"),
+            StartError::Background(_) => write!(f, "the agent did not start in the background"),
             StartError::KeyUnknown => write!(f, "whether the API key is good cannot be known now"),
         }
     }
@@ -119,7 +129,7 @@ impl Error for StartError {
         match self {
             StartError::Events(_, err) | StartError::Out(_, err) | StartError::Listen(.., err) => Some(err),
             StartError::Spool(_, err) => Some(err),
-            StartError::System(err) | StartError::Print(err) => Some(err),
+            StartError::System(err) | StartError::Print(err) | StartError::Background(err) => Some(err),
             StartError::Register(err) => Some(err),
             StartError::Ask(_, err) => Some(err),
             _ => None,

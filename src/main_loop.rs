@@ -29,6 +29,7 @@ use crossbeam::select;
 use std::time::Duration;
 use std::time::Instant;
 
+pub use hands::Beat;
 pub use hands::Ends;
 pub use hands::Hands;
 pub use hands::Host;
@@ -150,7 +151,7 @@ impl MainLoop {
             let events = if self.held.is_none() { sources.events } else { &no_events };
             let dues = [self.awaited.as_ref().map(|awaited| awaited.by), self.look.map(|(at, _)| at)];
             let due = self.stopping.as_ref().map(|(_, by)| *by).into_iter().chain(dues.into_iter().flatten()).min();
-            let due = due.map_or(IDLE, |due| self.clock.until(due)).min(flush_in);
+            let due = due.map_or(IDLE, |due| self.clock.until(due)).min(flush_in).min(self.beat());
             let wait = if self.held.is_none() { due } else { Duration::ZERO };
             let stop = select! {
                 recv(events) -> event => event.map_or(Some(Stop::EndOfEvents), |event| self.take(event)),
@@ -424,6 +425,17 @@ impl MainLoop {
             (self.hands.flush)(mark, self.clock.instant_in(Duration::ZERO));
         }
         wait.max(MOMENT)
+    }
+
+    /// Gives the sign of life when it is due; how long until the next is.
+    fn beat(&mut self) -> Duration {
+        let Some(beat) = &mut self.hands.beat else { return IDLE };
+        let now = self.clock.now().uptime;
+        if beat.due <= now {
+            (beat.tell)();
+            beat.due = now + beat.every;
+        }
+        beat.due - now
     }
 
     fn save_now_and_then(&mut self) {

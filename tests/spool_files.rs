@@ -343,6 +343,45 @@ fn a_folder_that_vanishes_costs_what_was_in_it_and_no_more() {
     assert_eq!(Rig::open(&folder, limits(), 2).found.bodies, 1);
 }
 
+/// Seconds since 1970 do not fit into 31 bits any more.
+#[test]
+fn what_is_kept_after_2038_has_its_age() {
+    const LATER_S: u64 = 2_300_000_000 - START_S; // in 2042
+    let folder = folder("after-2038");
+    let limits = Limits { ages: Ages::all(Duration::from_secs(100)), ..limits() };
+    let mut rig = Rig::open(&folder, limits.clone(), LATER_S);
+    rig.keep(LOGS, b"old", LATER_S).unwrap();
+    rig.keep(LOGS, b"young", LATER_S + 50).unwrap();
+    drop(rig);
+    let mut rig = Rig::open(&folder, limits, LATER_S + 100);
+    assert_eq!((rig.found.bodies, rig.disk.waiting(&[LOGS])), (2, 2));
+    rig.disk.expire(at(LATER_S + 101), &[]);
+    assert_eq!(rig.deliver(LOGS), Some(b"young".to_vec()));
+    assert_eq!(rig.deliver(LOGS), None);
+    rig.check_books();
+}
+
+/// Sparse: they take no room on the disk. Where a length is cut to 32 bits the first is as long as its good part and the second empty.
+#[test]
+fn a_segment_of_more_than_four_gigabytes_is_read_to_its_damage_and_costs_no_memory() {
+    let folder = folder("long");
+    let mut rig = Rig::open(&folder, limits(), 0);
+    rig.keep(LOGS, b"good", 0).unwrap();
+    drop(rig);
+    let [name] = &names(&folder)[..] else { panic!("one segment") };
+    let (path, good) = (folder.join(name), fs::metadata(folder.join(name)).unwrap().len());
+    for beyond in [1_u64 << 31, 1 << 32, (1 << 32) + 1] {
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(good + beyond).unwrap();
+        assert_eq!(list(&folder).unwrap().0.len(), 1);
+        let rig = Rig::open(&folder, limits(), 0);
+        assert_eq!((rig.found.bodies, rig.found.damaged), (1, (1, beyond)), "{beyond}");
+        drop(rig);
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(good).unwrap();
+    }
+    let mut rig = Rig::open(&folder, limits(), 0);
+    assert_eq!(rig.deliver(LOGS), Some(b"good".to_vec()));
+}
+
 #[test]
 fn a_segment_that_somebody_else_cuts_is_left_and_another_begun() {
     let folder = folder("cut-while-open");

@@ -61,7 +61,7 @@ const CRATES: &[(&str, &[&str])] = &[
     // What of ring and of its signatures the provider for TLS is made of.
     ("webpki", &["sys/net/provider.rs"]),
     ("webpki_roots", &["sys/net/"]),
-    ("rustix", &["sys/datagrams.rs", "sys/files.rs", "sys/process.rs"]),
+    ("rustix", &["sys/clock.rs", "sys/daemon.rs", "sys/datagrams.rs", "sys/files.rs", "sys/process.rs"]),
     // Every type that owns a key or what a key is made of.
     ("zeroize", &["config/secret.rs", "model/api_key.rs", "secrets/", "sys/net/"]),
     ("ring", &["sys/digest.rs", "sys/net/provider.rs"]),

@@ -5,6 +5,7 @@ use lexopt::Arg;
 use lexopt::Parser;
 use std::ffi::OsString;
 use std::fmt;
+use std::path::Path;
 use std::path::PathBuf;
 
 /// What the user asks for.
@@ -66,6 +67,26 @@ pub struct RunArgs {
     pub log_level: Option<String>,
     /// `--key`, of `check`
     pub key: bool,
+    /// `--daemon`, of `run`
+    pub daemon: bool,
+    /// `--daemon-child`, which `--daemon` adds where it starts the program once more
+    pub daemon_child: bool,
+    /// `--pid-file FILE`, of `run`
+    pub pid_file: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// Where the number of the process is written, if it is.
+    pub fn pid_file(&self) -> Option<&Path> {
+        self.pid_file.as_deref().or(self.daemon.then_some(Path::new(PID_FILE)))
+    }
+
+    /// Whether any path among them depends on the folder that the process is in.
+    pub fn depends_on_folder(&self) -> bool {
+        let events = if let Some(EventsFrom::File(path)) = &self.events { Some(path) } else { None };
+        let out = if let Some(OutTo::Folder(path)) = &self.out { Some(path) } else { None };
+        [events, out, self.config.as_ref(), self.pid_file.as_ref()].into_iter().flatten().any(|path| path.is_relative())
+    }
 }
 
 /// What is `spool`'s own.
@@ -118,8 +139,12 @@ const COMMANDS: [&str; 8] = ["run", "check", "status", "health", "flare", "dogst
 const ASK_FLAGS: [&str; 3] = ["--config", "--json", "--help"];
 const HEALTH_FLAGS: [&str; 2] = ["--config", "--help"];
 const FLARE_FLAGS: [&str; 3] = ["--config", "--out", "--help"];
-const FLAGS: [&str; 5] = ["--config", "--events", "--out", "--log-level", "--help"];
+const FLAGS: [&str; 7] = ["--config", "--events", "--out", "--log-level", "--daemon", "--pid-file", "--help"];
 const CHECK_FLAGS: [&str; 6] = ["--config", "--events", "--key", "--out", "--log-level", "--help"];
+
+/// Where a daemon's number is looked for.
+const PID_FILE: &str = "/run/mote/mote.pid";
+
 const LEVELS: [&str; 8] = ["trace", "debug", "info", "warn", "warning", "error", "critical", "off"];
 
 /// Reads the arguments that follow the program's name.
@@ -143,10 +168,17 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
             Arg::Long("out") if topic == Some(Topic::Flare) => archive = Some(parser.value().map_err(unfit)?.into()),
             Arg::Long("out") if takes_flags(topic) => run.out = Some(out(parser.value().map_err(unfit)?)),
             Arg::Long("log-level") if takes_flags(topic) => run.log_level = Some(level(&parser.value().map_err(unfit)?)?),
+            Arg::Long("daemon") if runs(topic) => run.daemon = true,
+            Arg::Long("daemon-child") if runs(topic) => run.daemon_child = true,
+            // The second is the Datadog Agent's name.
+            Arg::Long("pid-file" | "pidfile") if runs(topic) => run.pid_file = Some(parser.value().map_err(unfit)?.into()),
             Arg::Long("key") if topic == Some(Topic::Check) => run.key = true,
             Arg::Long(name) => return Err(unknown("flag", &format!("--{name}"), flags(topic))),
             Arg::Short(name) => return Err(unknown("flag", &format!("-{name}"), flags(topic))),
         }
+    }
+    if run.daemon && (run.events == Some(EventsFrom::Stdin) || run.out == Some(OutTo::Stdout)) {
+        return Err(ArgsError { what: "a daemon has no standard input and output".to_owned(), nearest: None });
     }
     Ok(match topic.unwrap_or(Topic::Run) {
         Topic::Check => Command::Check(run),
@@ -158,6 +190,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, ArgsEr
         Topic::Version => Command::Version,
         Topic::Run | Topic::Program => Command::Run(run),
     })
+}
+
+fn runs(topic: Option<Topic>) -> bool {
+    matches!(topic, None | Some(Topic::Run))
 }
 
 fn takes_flags(topic: Option<Topic>) -> bool {
@@ -279,11 +315,13 @@ flags:
   --events -|FILE    read invocation events from standard input or a recording, then drain and end
   --out -|DIR        write records as JSON lines to standard output or DIR instead of sending them; needs no key
   --log-level L      trace, debug, info, warn, error or off
+  --daemon           leave the terminal when ready; the exit code is the agent's own if it ends before
+  --pid-file FILE    write the process's number when ready; with --daemon otherwise /run/mote/mote.pid
 
 Flags rank above DD_* variables, these above the file. SIGTERM drains and ends, a second one ends at once,
 SIGHUP reads settings again, SIGUSR1 prints the ledger.
 
-exit codes: 0 everything sent, 64 bad command line, 69 port or registration not to be had, 70 fault,
+exit codes: 0 everything sent, 64 bad command line, 69 port, pid file or registration not to be had, 70 fault,
 75 stopped with records lost, 78 configuration or key missing or refused
 ";
 
@@ -366,8 +404,35 @@ mod tests {
             out: Some(OutTo::Folder("dir".into())),
             log_level: Some("debug".to_owned()),
             key: true,
+            ..RunArgs::default()
         };
         check("check --key --config a.yaml --events run.ndjson --out dir --log-level DEBUG", Ok(Command::Check(args)));
+    }
+
+    #[test]
+    fn a_daemon_has_a_pid_file_and_no_streams() {
+        let args = RunArgs { daemon: true, ..RunArgs::default() };
+        assert_eq!(args.pid_file(), Some(Path::new("/run/mote/mote.pid")));
+        check("--daemon", Ok(Command::Run(args)));
+        let args = RunArgs { pid_file: Some("a.pid".into()), ..RunArgs::default() };
+        assert_eq!((args.pid_file(), RunArgs::default().pid_file()), (Some(Path::new("a.pid")), None));
+        check("run --pid-file a.pid", Ok(Command::Run(args.clone())));
+        check("run --pidfile=a.pid", Ok(Command::Run(args)));
+        check("run --daemon --out -", Err("a daemon has no standard input and output; see mote --help"));
+        check("run --events - --daemon", Err("a daemon has no standard input and output; see mote --help"));
+        let args = RunArgs { daemon: true, daemon_child: true, ..RunArgs::default() };
+        check("--daemon-child run --daemon", Ok(Command::Run(args)));
+        check("check --daemon", Err("unknown flag `--daemon`; did you mean --events?"));
+    }
+
+    #[test]
+    fn a_relative_path_is_told() {
+        let none = RunArgs { out: Some(OutTo::Folder("/dir".into())), daemon: true, ..RunArgs::default() };
+        assert!(!none.depends_on_folder());
+        assert!(RunArgs { config: Some("a.yaml".into()), ..none.clone() }.depends_on_folder());
+        assert!(RunArgs { events: Some(EventsFrom::File("run.ndjson".into())), ..none.clone() }.depends_on_folder());
+        assert!(RunArgs { out: Some(OutTo::Folder("dir".into())), ..none.clone() }.depends_on_folder());
+        assert!(RunArgs { pid_file: Some("mote.pid".into()), ..none }.depends_on_folder());
     }
 
     #[test]

@@ -256,6 +256,10 @@ pub fn load_with(file: &FileRead, args: &RunArgs, env: &Env, lambda: bool, kept:
     if let Some(level) = &args.log_level {
         values.set("log_level", Raw::Text(level.clone()), Origin::Flag("--log-level"));
     }
+    // A daemon has no console, so its lines go where others' do, unless something else was said.
+    if args.daemon && !values.written.iter().any(|written| matches!(written.path, "log_to_syslog" | "log_file")) {
+        values.set("log_to_syslog", Raw::Text("true".to_owned()), Origin::Flag("--daemon"));
+    }
     let config = Config::from_values(&mut values);
     let mut handles = std::mem::take(&mut values.missing);
     handles.sort_unstable();
@@ -311,6 +315,16 @@ mod tests {
     #[track_caller]
     fn shown<'a>(loaded: &'a Loaded, path: &str) -> &'a str {
         &loaded.effective.iter().find(|setting| setting.path == path).unwrap().shown
+    }
+
+    #[test]
+    fn the_lines_of_a_daemon_go_to_the_systems_log_unless_something_is_said() {
+        let daemon = RunArgs { daemon: true, ..RunArgs::default() };
+        let to_syslog = |args: &RunArgs, pairs: &[(&str, &str)]| load(args, &env(pairs), false).config.log_to_syslog;
+        assert!(to_syslog(&daemon, &[]));
+        assert!(!to_syslog(&RunArgs::default(), &[]));
+        assert!(!to_syslog(&daemon, &[("DD_LOG_FILE", "/var/log/mote.log")]));
+        assert!(!to_syslog(&daemon, &[("DD_LOG_TO_SYSLOG", "false")]));
     }
 
     #[test]

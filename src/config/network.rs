@@ -5,6 +5,7 @@ use crate::config::values::Expected;
 use crate::config::values::Raw;
 use crate::config::values::Value;
 use crate::config::values::list;
+use crate::sys::logger::Target;
 
 /// The address of a proxy, with what it wants to know of its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +101,21 @@ impl Value for TlsVersion {
 
     fn show(&self) -> String {
         if *self == TlsVersion::V1_2 { "tlsv1.2" } else { "tlsv1.3" }.to_owned()
+    }
+}
+
+/// Where the system's log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyslogUri(pub Target);
+
+impl Value for SyslogUri {
+    fn parse(raw: &Raw) -> Result<Self, Expected> {
+        const EXPECTED: Expected = Expected("an address such as unixgram:///dev/log or udp://host:514");
+        Target::parse(raw.text()?).map(SyslogUri).ok_or(EXPECTED)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::config::lists::Words;
 use crate::config::merge::Values;
 use crate::config::network::Hosts;
 use crate::config::network::ProxyUrl;
+use crate::config::network::SyslogUri;
 use crate::config::network::TlsVersion;
 use crate::config::network::UdpPort;
 use crate::config::secret::Ciphertext;
@@ -163,6 +164,22 @@ settings! {
     log_level: LevelFilter = "log_level" [] "info" lambda "warn";
     /// Write the agent's own lines as JSON.
     log_format_json: bool = "log_format_json" [] "false";
+    /// Write them to standard error; inside Lambda they always go to standard output.
+    log_to_console: bool = "log_to_console" [] "true";
+    /// Write them to this file as well.
+    log_file: Option<PathBuf> = "log_file" [] "";
+    /// How long it may become before it moves aside.
+    log_file_max_size: Bytes = "log_file_max_size" [] "10Mb";
+    /// How many older ones stay beside it.
+    log_file_max_rolls: u32 = "log_file_max_rolls" [] "1";
+    /// Do without the file all the same.
+    disable_file_logging: bool = "disable_file_logging" [] "false";
+    /// Send them to the system's log.
+    log_to_syslog: bool = "log_to_syslog" [] "false";
+    /// Where that is: unixgram:///path, unix:///path, udp://host:port or tcp://host:port; not set: where systems usually listen.
+    syslog_uri: Option<SyslogUri> = "syslog_uri" [] "";
+    /// In the form of RFC 5424.
+    syslog_rfc: bool = "syslog_rfc" [] "false";
     /// Folder for what must survive a restart.
     run_path: PathBuf = "run_path" [] "/var/lib/mote" lambda "/tmp";
     /// Memory for data on their way; every other limit in bytes follows from it.

@@ -64,6 +64,8 @@ mod tests {
         check("2026-01-02T05:04:05.5+02:00", Some(1_767_323_045_500));
         check("1970-01-01T00:00:00Z", Some(0));
         check("2000-02-29T00:00:00Z", Some(951_782_400_000));
+        check("2038-01-19T03:14:08Z", Some(1 << 31).map(|seconds: i64| seconds * 1000));
+        check("2106-02-07T06:28:16Z", Some(1 << 32).map(|seconds: i64| seconds * 1000));
     }
 
     #[test]

@@ -51,8 +51,20 @@ pub struct Hands {
     pub report: Box<dyn FnMut()>,
     /// Reads again what can change while running.
     pub reload: Box<dyn FnMut()>,
+    /// Tells that the loop is alive, if anybody wants to know.
+    pub beat: Option<Beat>,
     /// Looks again at what may have changed while the sandbox was a snapshot.
     pub restored: Box<dyn FnMut()>,
+}
+
+/// A sign of life.
+pub struct Beat {
+    /// How often.
+    pub every: Duration,
+    /// When next, since the start.
+    pub due: Duration,
+    /// Gives it.
+    pub tell: Box<dyn FnMut()>,
 }
 
 impl fmt::Debug for Hands {

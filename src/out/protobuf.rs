@@ -222,6 +222,8 @@ mod tests {
     fn what_is_no_field_is_an_error() {
         check(&[0x12, 3, b'a'], Err(ProtobufError::UnexpectedEnd));
         check(&[0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], Err(ProtobufError::UnexpectedEnd));
+        // 2^32 + 1: cut to 32 bits it would be 1.
+        check(&[0x12, 0x81, 0x80, 0x80, 0x80, 0x10, b'a'], Err(ProtobufError::UnexpectedEnd));
         check(&[0x08, 0x80], Err(ProtobufError::UnexpectedEnd));
         check(&[0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02], Err(ProtobufError::Varint));
         check(&[0x0b], Err(ProtobufError::WireType { wire_type: 3 }));

@@ -1,6 +1,7 @@
 //! How the main loop acts on the other parts: each of its hands is a closure over what it needs and nothing more.
 
 use crate::config::Config;
+use crate::main_loop::Beat;
 use crate::main_loop::Hands;
 use crate::main_loop::Host;
 use crate::model::api_key::KeyHandle;
@@ -33,6 +34,8 @@ pub struct Asked {
     pub report: Box<dyn FnMut()>,
     /// SIGHUP: read settings again.
     pub reload: Box<dyn FnMut()>,
+    /// Who wants to hear that the loop is alive.
+    pub beat: Option<Beat>,
 }
 
 /// What the sandbox's return from a snapshot asks for: another look at where the key comes from.
@@ -92,6 +95,7 @@ pub fn hands(
         save: Box::new(move |remembered| save.save(remembered)),
         report: asked.report,
         reload: asked.reload,
+        beat: asked.beat,
         restored: restored(key),
     }
 }

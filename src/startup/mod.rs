@@ -23,6 +23,7 @@ mod lambda;
 mod log_plan;
 mod memory;
 mod outside;
+mod own_lines;
 mod parts;
 mod plan;
 mod proxies;
@@ -30,6 +31,7 @@ mod receiver;
 mod reload;
 mod restamping;
 mod spooling;
+mod standing;
 mod state;
 mod status;
 
@@ -41,6 +43,7 @@ use crate::config::Command;
 use crate::config::Config;
 use crate::config::Env;
 use crate::config::RunArgs;
+use crate::errors;
 use crate::errors::Exit;
 use crate::errors::StartError;
 use crate::main_loop::MainEvent;
@@ -79,6 +82,7 @@ use crate::startup::parts::Stages;
 use crate::startup::plan::Place;
 use crate::startup::receiver::TraceAgent;
 use crate::startup::reload::Reload;
+use crate::startup::standing::Standing;
 use crate::startup::state::State;
 use crate::startup::status::Sight;
 use crate::sys::clock::Clock;
@@ -117,7 +121,10 @@ const JOURNAL_TIME_MIN: Duration = Duration::from_millis(50);
 pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit, StartError> {
     let program = args.next().unwrap_or_default();
     let done = match config::parse_args(args).map_err(StartError::Args)? {
-        Command::Run(args) => run(&args, env, &program),
+        Command::Run(args) if standing::starts_another(&args, place(&args, &AwsEnv::of(env))) => {
+            standing::start_another(&program)
+        }
+        Command::Run(args) => run(&args, env, &program, &mut Standing::default()),
         Command::Check(args) => check(&args, env),
         Command::DogstatsdStats(args, json) => ask(&args, env, control::STATS, json).and_then(|text| print(&text)),
         Command::Status(args, json) => ask(&args, env, control::STATUS, json).and_then(|text| print(&text)),
@@ -138,14 +145,20 @@ pub fn main(mut args: impl Iterator<Item = OsString>, env: &Env) -> Result<Exit,
         Command::Help(topic) => print(config::help(topic)),
     };
     process::end_groups(); // the key may still be waited for
+    if let Err(err) = &done {
+        logger::tell_all_but_console(&errors::chain(err));
+    }
+    logger::finish();
     done
 }
 
-fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError> {
+/// `standing` is its caller's, as of what is owned here every call would bring the clean-up.
+fn run(args: &RunArgs, env: &Env, program: &OsString, standing: &mut Standing) -> Result<Exit, StartError> {
     let (exits_tx, exits) = channel(EXITS_MAX);
     let signals = signals::listen(&exits_tx).map_err(StartError::System)?;
     let aws = AwsEnv::of(env);
     let place = place(args, &aws);
+    standing.take_up(args, env, place)?;
 
     // Step 1 and 2: logger and configuration.
     logger::start(if place == Place::Lambda { Form::Lambda } else { Form::Text }, log::LevelFilter::Info);
@@ -153,7 +166,7 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let clock = if place == Place::Edge && args.out.is_none() { Clock::correcting() } else { Clock::new() };
     hide_memory();
     let (loaded, origins) = outside::load(args, env, &aws, place, clock);
-    reload::announce(&loaded, env);
+    standing.settings_are_known(&loaded, env, place)?;
     let config = &loaded.config;
     guard_memory(config);
     let ways = outside::open_ways(config);
@@ -248,15 +261,12 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
     let count_missed = dogstatsd.counts_missed(&ledger);
     let report = reporter(&ledger, deliver.books(), count_missed);
     let measure = function::measure(config, place);
-    let asked = Asked { measure, report: Box::new(report), reload: Box::new(move || reload.run(&renewed)) };
+    let asked = Asked { measure, report: Box::new(report), reload: Box::new(move || reload.run(&renewed)), beat: None };
+    let asked = standing.with_manager(asked, clock);
     let hands = hands::hands(&pipelines, &deliver, lambda.as_ref(), &state, &ledger, &ingest, clock, asked, &key, teller);
     let host = hands::host(config, lambda.as_ref());
     signals.attend();
-    let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
-    let [communication_at, traces_at, dogstatsd_at] = [addresses.0, addresses.1, dogstatsd.local_addr()].map(describe);
-    let socket = trace_agent.as_ref().and_then(TraceAgent::path);
-    let socket = socket.map(|path| format!(" socket={}", path.display())).unwrap_or_default();
-    logger::announce(&format!("ready: communication={communication_at} traces={traces_at}{socket} dogstatsd={dogstatsd_at}"));
+    standing.ready(&ready_text(addresses, &dogstatsd, trace_agent.as_ref()))?;
     let mut main_loop = MainLoop::new(host, clock, Random::new(random.bits()), invocations, hands);
     let stop = main_loop.run(&Sources { events: &events, signals: &signals.requests, exits: &exits });
 
@@ -278,8 +288,23 @@ fn run(args: &RunArgs, env: &Env, program: &OsString) -> Result<Exit, StartError
         state,
     };
     let books = running.deliver.books();
-    shutdown(running, &stop, time_to_stop(&stop, config.shutdown_timeout), &ledger, clock);
+    let time = time_to_stop(&stop, config.shutdown_timeout);
+    standing.stopping(describe_stop(&stop), time);
+    shutdown(running, &stop, time, &ledger, clock);
     Ok(close_books(&ledger, &books, &stop, place))
+}
+
+/// The readiness line.
+#[inline(never)]
+fn ready_text(
+    (communication, traces): (Option<SocketAddr>, Option<SocketAddr>),
+    dogstatsd: &Dogstatsd,
+    trace_agent: Option<&TraceAgent>,
+) -> String {
+    let describe = |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
+    let [communication, traces, dogstatsd] = [communication, traces, dogstatsd.local_addr()].map(describe);
+    let socket = trace_agent.and_then(TraceAgent::path).map(|path| format!(" socket={}", path.display())).unwrap_or_default();
+    format!("ready: communication={communication} traces={traces}{socket} dogstatsd={dogstatsd}")
 }
 
 /// The parts that a shutdown takes apart, in the order of the data.

@@ -71,8 +71,9 @@ impl fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Reads them again.
+    /// Reads them again. A log file may have been moved aside just before.
     pub fn run(&mut self, key: &KeyHandle) {
+        logger::reopen();
         let (args, env, lambda) = (&self.args, &self.env, self.place == Place::Lambda);
         let loaded = match config::find_file(args.config.as_deref(), env, lambda) {
             // The main loop does not wait for a pipe, and what it held is gone.

@@ -100,6 +100,22 @@ pub fn append_private(path: &Path, presence: Presence) -> io::Result<File> {
     options.mode(0o600).open(path)
 }
 
+/// Opens `path` for appending, or makes it, readable by its owner and group. A pipe that nobody reads is an error, and not waited for.
+pub fn open_to_append(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let at_once = OFlags::NONBLOCK.bits().cast_signed();
+    fs::OpenOptions::new().append(true).create(true).custom_flags(at_once).mode(0o640).open(path)
+}
+
+/// Opens `path` for reading and writing, readable by everyone; not through a link, which may lead anywhere.
+pub fn open_no_link(path: &Path, presence: Presence) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed(); // nor is anybody waited for who writes to a pipe
+    let mut options = fs::OpenOptions::new();
+    options.read(true).write(true).create(presence == Presence::Either).create_new(presence == Presence::Forbidden);
+    options.custom_flags(flags).mode(0o644).open(path)
+}
+
 /// Makes the folder `path` and those above it if they are not there; readable by its owner only.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
@@ -173,6 +189,19 @@ mod tests {
         let mut both = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         both.write_all(b"words").unwrap();
         assert_eq!(read_small(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        fs::remove_file(&path).unwrap();
+    }
+
+    /// Sparse. Cut to 32 bits its length would be within the limit.
+    #[test]
+    fn a_file_of_more_than_four_gigabytes_is_longer_than_any_limit() {
+        let path = folder("files-long").join("sparse");
+        File::create(&path).unwrap().set_len((1 << 32) + 3).unwrap();
+        assert_eq!(read_small(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(append_private(&path, Presence::Required).unwrap().metadata().unwrap().len(), (1 << 32) + 3);
+        let mut file = append_private(&path, Presence::Required).unwrap();
+        file.write_all(b"end").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), (1 << 32) + 6, "it is appended at its end");
         fs::remove_file(&path).unwrap();
     }
 

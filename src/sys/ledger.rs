@@ -452,6 +452,19 @@ mod tests {
         assert_eq!(ledger.snapshot().lost(), 3, "filtered records were asked to be dropped");
     }
 
+    /// On 32-bit machines too: an agent that runs for months counts beyond that.
+    #[test]
+    fn more_than_four_thousand_million_records_are_counted() {
+        const MANY: u64 = (1 << 32) + 3;
+        let ledger = Ledger::new();
+        ledger.accept(Signal::Metrics, MANY).sent();
+        ledger.accept(Signal::Metrics, MANY).drop_all(Reason::TooOld);
+        let snapshot = ledger.snapshot();
+        let row = &snapshot.rows[Signal::Metrics as usize];
+        assert!(snapshot.is_balanced());
+        assert_eq!((row.accepted, row.sent, snapshot.lost()), (2 * MANY, MANY, MANY));
+    }
+
     #[test]
     fn signals_of_which_there_was_nothing_are_not_printed() {
         let ledger = Ledger::new();

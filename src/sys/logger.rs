@@ -1,17 +1,30 @@
-//! The agent's own log lines: their form, their level, and one write a line.
+//! The agent's own log lines: their form, their level, where they go, and one write a line.
 //!
-//! simplelog brings the lock and the sink; the line itself is put together here, as none of its forms is one of ours. Lines of
-//! other crates are left out: at trace level an HTTP client writes request headers, and with them keys.
+//! They go to the console at first; what else the settings name, a file and the system's log, is added once they are read.
+//!
+//! simplelog hands each record to the console's logger and to that of all other places; the line itself is put together here, as none of
+//! its forms is one of ours. Lines of other crates are left out: at trace level an HTTP client writes request headers, and with them keys.
+
+mod file;
+mod outlet;
+mod syslog;
 
 use crate::sys::clock::{Clock, Utc};
+use crate::sys::logger::file::LogFile;
+use crate::sys::logger::outlet::{Inlet, Line, Outlet};
+use crate::sys::logger::syslog::Syslog;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use simplelog::{Config, ConfigBuilder, WriteLogger};
+use simplelog::{CombinedLogger, Config, SharedLogger};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+pub use file::FileSettings;
+pub use syslog::SyslogSettings;
+pub use syslog::Target;
 
 /// How a line looks and where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +41,9 @@ pub enum Form {
 /// Makes this form the process's log. Level and JSON can be changed later by [`configure`]. A second call changes nothing.
 pub fn start(form: Form, level: LevelFilter) {
     JSON.store(form == Form::Json, Relaxed);
-    // simplelog filters by the level given here as well, so it gets the lowest, and `log` alone decides.
-    let bare = bare_config();
-    let sink: Box<dyn Write + Send> = match form {
-        Form::Lambda => Box::new(LineSink::new(io::stdout())),
-        Form::Text | Form::Json => Box::new(LineSink::new(io::stderr())),
-    };
-    let inner = WriteLogger::new(LevelFilter::Trace, bare, sink);
-    if log::set_boxed_logger(Box::new(Logger { form, clock: Clock::new(), inner })).is_ok() {
-        log::set_max_level(level);
+    let clock = Clock::new();
+    if CombinedLogger::init(vec![Box::new(Console { form, clock }), Box::new(Others { clock })]).is_ok() {
+        log::set_max_level(level); // simplelog's is that of the loggers, and `log` alone decides
     }
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
@@ -84,46 +91,159 @@ fn remember(unix: Duration, level: Level, text: &str) {
 /// Whether lines on stderr are JSON.
 static JSON: AtomicBool = AtomicBool::new(false);
 
+/// Whether the console gets lines.
+static CONSOLE: AtomicBool = AtomicBool::new(true);
+
+/// Where else they go. One for the process, as `log` is: lines come from wherever they come from.
+static OUTLETS: Mutex<Vec<Inlet>> = Mutex::new(Vec::new());
+
+/// How long the last lines may take.
+const FINISH_WAIT: Duration = Duration::from_secs(1);
+
+/// Lines go to a file as well.
+pub fn add_file(settings: FileSettings) -> io::Result<()> {
+    add("log-file", Box::new(LogFile::new(settings)))
+}
+
+/// Lines go to the system's log as well.
+pub fn add_syslog(settings: SyslogSettings) -> io::Result<()> {
+    add("syslog", Box::new(Syslog::new(settings)))
+}
+
+fn add(name: &'static str, outlet: Box<dyn Outlet>) -> io::Result<()> {
+    outlets().push(Inlet::start(name, outlet)?);
+    Ok(())
+}
+
+fn outlets() -> MutexGuard<'static, Vec<Inlet>> {
+    OUTLETS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// There is no console any more.
+pub fn leave_console() {
+    CONSOLE.store(false, Relaxed);
+}
+
+/// Files may have been moved away: they are opened anew.
+pub fn reopen() {
+    outlets().iter().for_each(Inlet::reopen);
+}
+
+/// What the console is told by somebody else.
+pub fn tell_all_but_console(message: &str) {
+    let (level, unix) = (Level::Error, Clock::new().now().unix);
+    offer(&Line { level, unix, text: line(form(), level, message, unix), urgent: true });
+}
+
+fn offer(line: &Line) {
+    outlets().iter().for_each(|outlet| outlet.offer(line));
+}
+
+/// Writes what is still on its way. Lines go to the console alone after that.
+pub fn finish() {
+    let (outlets, clock) = (std::mem::take(&mut *outlets()), Clock::new());
+    outlets.into_iter().for_each(|outlet| outlet.finish(clock.instant_in(FINISH_WAIT)));
+}
+
+/// That of all but Lambda's lines.
+fn form() -> Form {
+    if JSON.load(Relaxed) { Form::Json } else { Form::Text }
+}
+
+/// Marks lines that are written whatever the level.
+const ANNOUNCE: &str = concat!(env!("CARGO_PKG_NAME"), "::announce");
+
 /// Writes a line whatever the level: the readiness line and the ledger are results and not remarks.
 pub fn announce(message: &str) {
-    let target = concat!(env!("CARGO_PKG_NAME"), "::announce");
-    log::logger().log(&Record::builder().level(Level::Info).target(target).args(format_args!("{message}")).build());
+    log::logger().log(&Record::builder().level(Level::Info).target(ANNOUNCE).args(format_args!("{message}")).build());
 }
 
-struct Logger {
+/// Lines of this program and no other crate's.
+fn is_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with(env!("CARGO_PKG_NAME"))
+}
+
+struct Console {
     form: Form,
     clock: Clock,
-    inner: Box<WriteLogger<Box<dyn Write + Send>>>,
 }
 
-impl Log for Logger {
+impl Log for Console {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with(env!("CARGO_PKG_NAME"))
+        is_ours(metadata) && CONSOLE.load(Relaxed)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let unix = self.clock.now().unix;
+        if is_ours(record.metadata()) && record.level() <= Level::Warn {
+            remember(unix, record.level(), &record.args().to_string()); // wherever lines go
+        }
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let form = if self.form == Form::Lambda { Form::Lambda } else { form() };
+        let text = line(form, record.level(), &record.args().to_string(), unix);
+        let _ = match form {
+            Form::Lambda => write_line(&mut io::stdout().lock(), text),
+            Form::Text | Form::Json => write_line(&mut io::stderr().lock(), text),
+        }; // nobody is left to tell
+    }
+
+    fn flush(&self) {}
+}
+
+/// The file and the system's log.
+struct Others {
+    clock: Clock,
+}
+
+impl Log for Others {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_ours(metadata) && !outlets().is_empty()
     }
 
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let form = match self.form {
-            Form::Lambda => Form::Lambda,
-            Form::Text | Form::Json if JSON.load(Relaxed) => Form::Json,
-            Form::Text | Form::Json => Form::Text,
-        };
-        let (message, unix) = (record.args().to_string(), self.clock.now().unix);
-        if record.level() <= Level::Warn {
-            remember(unix, record.level(), &message);
-        }
-        let line = line(form, record.level(), &message, Utc::of(unix));
-        self.inner.log(&Record::builder().level(record.level()).args(format_args!("{line}")).build());
+        let (level, unix) = (record.level(), self.clock.now().unix);
+        let text = line(form(), level, &record.args().to_string(), unix);
+        offer(&Line { level, unix, text, urgent: level <= Level::Warn || record.target() == ANNOUNCE });
     }
 
-    fn flush(&self) {
-        self.inner.flush();
-    }
+    fn flush(&self) {}
 }
 
-fn line(form: Form, level: Level, message: &str, time: Utc) -> String {
+/// Both filter for themselves, and have no settings of simplelog's.
+macro_rules! shared_logger {
+    ($($name:ident)*) => {
+        $( impl SharedLogger for $name {
+            fn level(&self) -> LevelFilter {
+                LevelFilter::Trace
+            }
+
+            fn config(&self) -> Option<&Config> {
+                None
+            }
+
+            fn as_log(self: Box<Self>) -> Box<dyn Log> {
+                self
+            }
+        } )*
+    };
+}
+
+shared_logger!(Console Others);
+
+/// One write a line, so that lines of several processes on one pipe do not mix.
+fn write_line(sink: &mut dyn Write, mut line: String) -> io::Result<()> {
+    line.push('\n');
+    sink.write_all(line.as_bytes())?;
+    sink.flush()
+}
+
+fn line(form: Form, level: Level, message: &str, unix: Duration) -> String {
+    let time = Utc::of(unix);
     match form {
         Form::Text => format!("{time} | MOTE | {level} | {}", on_one_line(message)),
         Form::Json => format!(r#"{{"time":"{time}","status":"{level}","message":"{}"}}"#, json_text(message)),
@@ -148,52 +268,13 @@ fn json_text(message: &str) -> String {
     text
 }
 
-fn bare_config() -> Config {
-    ConfigBuilder::new()
-        .set_time_level(LevelFilter::Off)
-        .set_max_level(LevelFilter::Off)
-        .set_target_level(LevelFilter::Off)
-        .set_thread_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off)
-        .build()
-}
-
-/// Gathers the pieces of a line and hands it on in one write, so that lines of several processes on one pipe do not mix.
-struct LineSink<W> {
-    line: Vec<u8>,
-    sink: W,
-}
-
-impl<W: Write> LineSink<W> {
-    fn new(sink: W) -> Self {
-        LineSink { line: Vec::new(), sink }
-    }
-}
-
-impl<W: Write> Write for LineSink<W> {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.line.extend_from_slice(piece);
-        if self.line.ends_with(b"\n") {
-            let written = self.sink.write_all(&self.line).and_then(|()| self.sink.flush());
-            self.line.clear();
-            written?;
-        }
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[track_caller]
     fn check(form: Form, message: &str, expected: &str) {
-        assert_eq!(line(form, Level::Warn, message, Utc::of(Duration::from_secs(1_767_323_045))), expected);
+        assert_eq!(line(form, Level::Warn, message, Duration::from_secs(1_767_323_045)), expected);
     }
 
     #[test]
@@ -220,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_become_one_write() {
+    fn a_line_is_one_write() {
         struct Count(Vec<Vec<u8>>);
         impl Write for Count {
             fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
@@ -231,10 +312,8 @@ mod tests {
                 Ok(())
             }
         }
-        let mut sink = LineSink::new(Count(Vec::new()));
-        for piece in ["a long ", "line", "\n", "next"] {
-            sink.write_all(piece.as_bytes()).unwrap();
-        }
-        assert_eq!(sink.sink.0, [b"a long line\n".to_vec()]);
+        let mut sink = Count(Vec::new());
+        write_line(&mut sink, "a long line".to_owned()).unwrap();
+        assert_eq!(sink.0, [b"a long line\n".to_vec()]);
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod control_client;
+pub mod daemon;
 pub mod datagrams;
 pub mod digest;
 pub mod files;
@@ -13,6 +14,8 @@ pub mod ledger;
 pub mod logger;
 pub mod memory;
 pub mod net;
+pub mod notify;
+pub mod pid_file;
 pub mod process;
 pub mod random;
 pub mod receipt;

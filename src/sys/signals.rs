@@ -46,11 +46,12 @@ impl Listening {
 /// attends, SIGTERM ends the process at once, whatever the start waits for. What children the process has end with it.
 pub fn listen(exits: &Sender<&'static str>) -> io::Result<Listening> {
     let (ending, attended) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    // SIGHUP and SIGUSR1 before all others: by default they end a process, and nobody who sends them wants that.
+    let mut signals = Signals::new([SIGHUP, SIGUSR1, SIGTERM, SIGINT])?;
     for signal in [SIGTERM, SIGINT] {
         // Should the children hold the end up, one more signal does without them.
         signal_hook::flag::register_conditional_shutdown(signal, ENDED_AT_ONCE, Arc::clone(&ending))?;
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let (sender, receiver) = channel(REQUESTS_MAX);
     let (is_attended, mut told) = (Arc::clone(&attended), false);
     Worker::spawn("signals", exits, move || {

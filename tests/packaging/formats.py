@@ -125,7 +125,7 @@ def look_at_tarball(path, binary):
            {(name, 0, 0, EPOCH)})
     runs = {file.split("/", 1)[1] for file, rest in found.items() if rest[0] == 0o755}
     expect("tarball: these can be run", runs, {"mote", "openrc/mote.initd", "procd/mote.init", "sysv/S99mote", "runit/run",
-                                               "runit/finish", "runit/log/run"})
+                                               "runit/check", "runit/finish", "runit/log/run"})
 
 
 def look_at_layer(path, binary):

@@ -63,9 +63,14 @@ pub fn settings() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// The emulator's command where this machine cannot run the program.
+pub fn runner() -> String {
+    std::env::var("TEST_RUNNER").unwrap_or_default()
+}
+
 /// Runs `program`, under the emulator where this machine cannot.
 pub fn command(program: &Path) -> Command {
-    let runner = std::env::var("TEST_RUNNER").unwrap_or_default();
+    let runner = runner();
     let mut words = runner.split_whitespace();
     match words.next() {
         Some(first) => {
@@ -87,7 +92,13 @@ impl Agent {
     /// The same under another file name.
     pub fn start_as(program: &Path, args: &[&str], env: &[(&str, String)]) -> Agent {
         let mut command = command(program);
-        command.args(args).env_clear().envs(env.iter().map(|(name, value)| (*name, value)));
+        command.args(args);
+        Agent::spawn(command, env)
+    }
+
+    /// By a command of the test's own.
+    pub fn spawn(mut command: Command, env: &[(&str, String)]) -> Agent {
+        command.env_clear().envs(env.iter().map(|(name, value)| (*name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");
         let (sender, lines) = channel();
@@ -117,7 +128,7 @@ impl Agent {
     }
 
     fn status_line(&self, name: &str) -> Option<usize> {
-        if std::env::var("TEST_RUNNER").is_ok_and(|runner| !runner.is_empty()) {
+        if !runner().is_empty() {
             return None;
         }
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;

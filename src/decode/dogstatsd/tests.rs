@@ -151,6 +151,7 @@ fn a_bad_line_says_why() {
     fails("n:1|d|T0", LineError::Timestamp);
     fails("_e{1,1}:a", LineError::EventLengths);
     fails("_e{99999999999999999999,1}:a|b", LineError::EventLengths);
+    fails("_e{4294967297,1}:a|b", LineError::EventLengths); // cut to 32 bits it would be 1
     fails("_e{-1,1}:a|b", LineError::EventLengths);
     fails("_e{0,1}:|b", LineError::EventTitle);
     fails("_sc", LineError::CheckFields);

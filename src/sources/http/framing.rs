@@ -372,6 +372,8 @@ mod tests {
     fn chunk_sizes_are_hexadecimal_digits() {
         assert_eq!(chunk_size(b"1F4;name=\"value\""), Ok(0x1f4));
         assert_eq!(chunk_size(b"0 ; x"), Ok(0));
+        // Cut to 32 bits it would be 3.
+        assert!(chunk_size(b"100000003").is_ok_and(|size| u32::MAX as usize <= size));
         for wrong in [&b""[..], b";x", b"-1", b"+1", b"0x1", b"g", b"11111111111111111"] {
             assert_eq!(chunk_size(wrong).unwrap_err().status, 400);
         }

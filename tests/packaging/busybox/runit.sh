@@ -34,11 +34,18 @@ expect "without another process" same "$mote" "$(processes mote)"
 expect_code 0 "restarts" sv restart $service
 within 20 "as another process" another_than "$mote"
 within 20 "which is ready" ready_times 2
+expect_code 0 "stops" sv -w 20 down $service
+expect "with its pid file" not test -e /run/mote/mote.pid
+expect_code 0 "a start by hand" sv -w 20 start $service
 mote=$(processes mote)
+expect "ends when it listens" same "$mote" "$(cat /run/mote/mote.pid)"
+expect "at its third start" ready_times 3
+echo stale >/run/mote/other && mv /run/mote/other /run/mote/mote.pid
 kill -KILL "$mote"
 within 20 "what was killed is started again" another_than "$mote"
 expect "after a pause" says 'the next start is in 1 s' $log
-within 20 "it is ready" ready_times 3
+within 20 "it is ready" ready_times 4
+expect "and names itself" same "$(processes mote)" "$(cat /run/mote/mote.pid)"
 expect_code 0 "stops" sv -w 20 down $service
 expect "it is down" is "down: "
 expect "nothing is left" count_is 0 mote

@@ -36,6 +36,7 @@ expect "and nothing is left" count_is 0 S99mote
 good_settings
 expect_code 0 "starts" $script start
 expect_code 0 "and is there when that returns" $script status
+expect "and listens" same "$(cat /run/mote.pid)" "$(cat /run/mote/mote.pid)"
 within 20 "says in the system's log that it is ready" says 'mote.*ready: communication=' $log
 expect_code 0 "status while it runs" $script status
 mote=$(processes mote)
@@ -59,7 +60,8 @@ ready_times() { [ "$(grep -c 'ready: communication=' $log)" -ge "$1" ]; }
 
 expect_code 0 "restarts" $script restart
 expect "the old one is gone" is_gone "$mote"
-within 20 "another is there" another_than "$mote"
+expect "another is there and listens" same "$(processes mote)" "$(cat /run/mote/mote.pid)"
+expect "which is another" another_than "$mote"
 within 20 "and ready" ready_times 2
 
 mote=$(processes mote)
@@ -70,7 +72,7 @@ within 20 "and ready" ready_times 3
 expect_code 0 "stops" $script stop
 expect "nothing is left" count_is 0 mote
 expect "nor a watcher" count_is 0 S99mote
-expect "nor a file" same "" "$(ls /run/mote*.pid /run/mote-lines 2>/dev/null)"
+expect "nor a file" same "" "$(ls /run/mote*.pid /run/mote-lines /run/mote/mote.pid 2>/dev/null)"
 expect_code 3 "then it does not run" $script status
 expect "its last words are in the log" says 'ledger: ' $log
 
@@ -100,11 +102,13 @@ kill $other
 variables <<EOF
 MOTE_PROGRAM=/usr/stand-in/mote
 MOTE_PAUSE_MAX=4
+MOTE_START_SECONDS=1
 EOF
 stand_in 'exit 70'
 : >$log
 killall -HUP syslogd 2>/dev/null
 expect_code 0 "starts what will die" $script start
+expect "and says that it does not listen" holds "started, and is not ready yet" "$output"
 for pause in 1 2 4; do within 20 "the pause grows" says "exit code 70; the next start is in $pause s" $log; done
 expect "so that there were three starts in three seconds" starts_are 3
 expect_code 1 "the status tells" $script status
@@ -115,7 +119,8 @@ expect "nothing is left" count_is 0 S99mote
 expect "it was started four times" starts_are 4
 
 stand_in 'exit 78'
-expect_code 0 "starts what lacks its settings" $script start
+expect_code 1 "a start of what lacks its settings fails" $script start
+expect "and says so" holds "did not start" "$output"
 within 20 "which is not tried again" says 'exit code 78 and is not started again' $log
 within 20 "and has no watcher" count_is 0 S99mote
 expect "it was started once" starts_are 1
@@ -125,6 +130,7 @@ expect_code 3 "it does not run" $script status
 variables <<EOF
 MOTE_PROGRAM=/usr/stand-in/mote
 MOTE_STOP_SECONDS=2
+MOTE_START_SECONDS=1
 EOF
 stand_in 'trap "echo told >>/run/starts" TERM; while :; do sleep 1; done'
 expect_code 0 "starts what will not stop" $script start

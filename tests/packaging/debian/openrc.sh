@@ -37,6 +37,8 @@ expect "nothing is left" count_is 0 supervise-daemon
 
 printf 'api_key: 0123456789abcdef0123456789abcdef\ndd_url: http://127.0.0.1:9\n' >>/etc/mote/datadog.yaml
 expect_code 0 "starts" service start
+expect "and listens when that returns" same "$(processes mote)" "$(cat /run/mote/mote.pid)"
+expect "without a warning" not holds "not ready yet" "$output"
 within 20 "is ready" ready_times 1
 expect_code 0 "status while it runs" service status
 mote=$(processes mote)
@@ -51,7 +53,8 @@ within 20 "has read the settings" says 'settings were read again' "$log"
 expect "without another process" same "$mote" "$(processes mote)"
 expect_code 0 "restarts" service restart
 expect "the old one is gone" is_gone "$mote"
-within 20 "another is there" another_than "$mote"
+expect "another is there" another_than "$mote"
+expect "and listens" same "$(processes mote)" "$(cat /run/mote/mote.pid)"
 within 20 "and ready" ready_times 2
 expect_code 0 "stops" service stop
 expect "nothing is left" count_is 0 mote

@@ -36,7 +36,16 @@ expand $(filter "~") | sort -u >/tmp/denied
 comm -23 /tmp/allowed /tmp/denied >/tmp/open
 expect "the filter could be read" test "$(wc -l </tmp/open)" -gt 200
 ip link set lo up
+# A manager's socket that takes whatever comes, so that what is told it is among the calls.
+python3 -c 'import socket, time
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+manager.bind("/tmp/notify")
+while True:
+    open("/tmp/told", "ab").write(manager.recv(4096) + b"\n\n")' &
+manager=$!
+within 20 "a manager listens" test -S /tmp/notify
 DD_API_KEY=0123456789abcdef0123456789abcdef DD_DD_URL=http://127.0.0.1:9 DD_RUN_PATH=/tmp/state \
+    NOTIFY_SOCKET=/tmp/notify WATCHDOG_USEC=1000000 DD_LOG_FILE=/tmp/file.log DD_LOG_TO_SYSLOG=true DD_SYSLOG_URI=udp://127.0.0.1:9514 \
     strace -f -qq -e signal=none -o /tmp/calls /usr/bin/mote run 2>/tmp/mote.log &
 tracer=$!
 within 60 "mote runs" says 'ready: ' /tmp/mote.log
@@ -50,8 +59,12 @@ kill -HUP "$(processes mote)"
 within 20 "and has reloaded" says 'settings were read again' /tmp/mote.log
 kill -TERM "$(processes mote)"
 wait $tracer
+kill $manager
+for state in READY=1 RELOADING=1 WATCHDOG=1 STOPPING=1; do expect "the manager was told $state" says "^$state" /tmp/told; done
 expect "and ends" says 'ledger: ' /tmp/mote.log
 sed -n 's/^[0-9]* \+\([a-z0-9_]*\)(.*/\1/p' /tmp/calls | sort -u >/tmp/called
+order=$(sed -n 's/^[0-9]* \+rt_sigaction(\(SIGHUP\|SIGUSR1\|SIGTERM\|SIGINT\), {.*/\1/p' /tmp/calls | awk '!seen[$0]++' | tr '\n' ' ')
+expect "signals that end nobody are taken care of first" same "SIGHUP SIGUSR1 SIGTERM SIGINT " "$order"
 expect "its calls were seen" test "$(wc -l </tmp/called)" -gt 20
 expect "the filter stops none" same "" "$(comm -23 /tmp/called /tmp/open | tr '\n' ' ')"
 
