@@ -40,7 +40,7 @@ pub struct Shift {
     /// No stamp can be later than the moment at which the truth was known. Of an earlier run that had no clock either it is only known that it
     /// was before.
     pub latest: i64,
-    /// When that was, as uptime.
+    /// When that was, as uptime; now as long as the machine's clock is still as wrong.
     pub seen_at: Duration,
 }
 
@@ -61,8 +61,8 @@ impl Shift {
 enum Source {
     /// The wall clock, which can be right.
     Wall,
-    /// It cannot. Time goes on from where it was at the start, when the uptime was zero.
-    Unknown { base: i64 },
+    /// It cannot. Time goes on from where it was at the start, when the uptime was zero. Where nobody tells it, nobody waits for it.
+    Unknown { base: i64, is_awaited: bool },
     /// A server has said so.
     Told { base: i64 },
 }
@@ -73,6 +73,8 @@ pub struct WallClock {
     source: Source,
     started: i64,
     shifts: Vec<Shift>,
+    /// The machine's clock is as wrong as the latest shift says, and so is what clients stamp.
+    is_still_wrong: bool,
 }
 
 /// What changed with a reading or a server's word.
@@ -92,8 +94,8 @@ impl WallClock {
     /// It shows `wall` when the uptime is zero.
     pub fn new(wall: Duration) -> WallClock {
         let started = nanos(wall);
-        let source = if PLAUSIBLE_FROM <= wall { Source::Wall } else { Source::Unknown { base: started } };
-        WallClock { source, started, shifts: Vec::new() }
+        let source = if PLAUSIBLE_FROM <= wall { Source::Wall } else { Source::Unknown { base: started, is_awaited: true } };
+        WallClock { source, started, shifts: Vec::new(), is_still_wrong: false }
     }
 
     /// Whether it is taken as it is.
@@ -103,14 +105,14 @@ impl WallClock {
 
     /// Whether what is stamped now will not have to be moved, as far as anybody knows.
     pub fn is_known(&self) -> bool {
-        !matches!(self.source, Source::Unknown { .. })
+        !matches!(self.source, Source::Unknown { is_awaited: true, .. })
     }
 
     /// What time it is, when the wall clock shows `wall`.
     pub fn read(&mut self, uptime: Duration, wall: Duration) -> (Duration, News) {
         let news = match self.source {
             Source::Wall => News::None,
-            Source::Unknown { base } if PLAUSIBLE_FROM <= wall => {
+            Source::Unknown { base, .. } if PLAUSIBLE_FROM <= wall => {
                 let by = nanos(wall) - base.saturating_add(nanos(uptime));
                 self.set(by, nanos(wall), uptime);
                 self.source = Source::Wall;
@@ -118,17 +120,33 @@ impl WallClock {
             }
             Source::Told { base } if nanos(wall).abs_diff(base.saturating_add(nanos(uptime))) < AGREES.as_nanos() as u64 => {
                 self.source = Source::Wall;
+                self.is_still_wrong = false;
                 News::Agrees
             }
             Source::Unknown { .. } | Source::Told { .. } => News::None,
         };
-        (self.at(uptime, wall), news)
+        let now = self.at(uptime, wall);
+        self.go_on_shifting(uptime, nanos(now));
+        (now, news)
+    }
+
+    /// Clients on this machine go on to stamp with a clock that nobody sets.
+    fn go_on_shifting(&mut self, uptime: Duration, now: i64) {
+        let Some(shift) = self.shifts.last_mut().filter(|_| self.is_still_wrong) else { return };
+        shift.seen_at = uptime;
+        if shift.latest != i64::MAX {
+            shift.latest = now;
+        } else if let to = now.saturating_sub(shift.by)
+            && to.saturating_sub(shift.from) <= shift.by.saturating_abs()
+        {
+            shift.to = to.max(shift.to);
+        }
     }
 
     fn at(&self, uptime: Duration, wall: Duration) -> Duration {
         match self.source {
             Source::Wall => wall,
-            Source::Unknown { base } | Source::Told { base } => {
+            Source::Unknown { base, .. } | Source::Told { base } => {
                 Duration::from_nanos(base.saturating_add(nanos(uptime)).try_into().unwrap_or_default())
             }
         }
@@ -142,24 +160,33 @@ impl WallClock {
         }
         let by = nanos(date) - nanos(answered);
         match self.source {
-            Source::Unknown { .. } => self.set(by, nanos(date), uptime),
+            Source::Unknown { .. } => {
+                self.set(by, nanos(date), uptime);
+                self.is_still_wrong = true;
+            }
             Source::Wall => {
                 // Where the times of before and of now overlap, nobody can tell by a stamp which it was.
                 let (from, to) = (self.started, nanos(answered));
                 if to.saturating_sub(from) <= by.saturating_abs() {
                     self.push(Shift { from, to, by, latest: i64::MAX, seen_at: uptime });
+                    self.is_still_wrong = true;
                 }
             }
-            Source::Told { .. } => (),
+            // What was said before was wrong, or the machine's clock has been set since.
+            Source::Told { .. } => {
+                if let Some(shift) = self.shifts.last_mut().filter(|_| self.is_still_wrong) {
+                    shift.by = shift.by.saturating_add(by);
+                }
+            }
         }
         self.source = Source::Told { base: nanos(date) - nanos(uptime) };
         News::Corrected(by)
     }
 
-    /// Nobody will tell: stamps stay as they are.
+    /// Nobody will tell: what leaves does so with the stamps that it has, unless somebody sets the clock after all.
     pub fn give_up(&mut self) {
-        if let Source::Unknown { base } = self.source {
-            self.source = Source::Told { base };
+        if let Source::Unknown { is_awaited, .. } = &mut self.source {
+            *is_awaited = false;
         }
     }
 
@@ -240,7 +267,7 @@ mod tests {
         let [shift] = shifts_for(&clock, s(5), s(12))[..] else { panic!("there is one") };
         assert_eq!(shift.apply(stamped), n(TRUTH - 6));
         assert_eq!(shift.apply(n(TRUTH + 1)), n(TRUTH + 1), "a right stamp stays");
-        assert_eq!(shift.apply(n(86_400)), n(TRUTH), "an earlier run had been up for longer");
+        assert_eq!(shift.apply(n(86_400)), n(TRUTH + 10), "an earlier run had been up for longer");
         assert_eq!(clock.read(s(30), s(TRUTH + 19)), (s(TRUTH + 19), News::Agrees), "somebody has set it");
         assert!(clock.is_believed());
     }
@@ -287,8 +314,35 @@ mod tests {
         clock.give_up();
         assert!(clock.is_known());
         assert_eq!(shifts_for(&clock, s(5), s(12)), []);
-        assert_eq!(clock.read(s(10), s(TRUTH)).0, s(17), "until the wall clock agrees or a server tells");
+        assert_eq!(clock.read(s(10), s(17)).0, s(17));
         assert_eq!(clock.told(s(TRUTH), s(17), s(17), s(10)), News::Corrected(n(TRUTH - 17)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_after_nobody_told_the_time_moves_the_stamps_of_before() {
+        let mut clock = WallClock::new(s(7));
+        clock.give_up();
+        assert_eq!(clock.read(s(10), s(17)), (s(17), News::None), "nobody said that this is right");
+        assert!(!clock.is_believed());
+        assert_eq!(clock.read(s(100), s(TRUTH)), (s(TRUTH), News::Set(n(TRUTH - 107))));
+        assert_eq!(shifts_for(&clock, s(50), s(57))[0].apply(n(57)), n(TRUTH - 50));
+    }
+
+    #[test]
+    fn while_the_machines_clock_stays_wrong_what_clients_stamp_is_moved() {
+        for (started, by) in [(7, TRUTH - 18 + 11), (TRUTH - 86_400, 86_400), (TRUTH + 86_400, -86_400_i64 as u64)] {
+            let mut clock = WallClock::new(s(started));
+            let truth = |uptime| s(started.wrapping_add(by).wrapping_add(uptime));
+            let wall = |uptime| s(started + uptime);
+            clock.told(truth(11), wall(11), wall(11), s(11));
+            for uptime in [12, 100, 40_000] {
+                let unix = clock.read(s(uptime), wall(uptime)).0;
+                let shifts = shifts_for(&clock, s(uptime), unix);
+                assert_eq!(shifts.len(), 1, "{started} {uptime}");
+                assert_eq!(shifts[0].apply(nanos(wall(uptime) - s(1))), nanos(truth(uptime) - s(1)), "{started} {uptime}");
+                assert_eq!(shifts[0].apply(nanos(unix)), nanos(unix), "{started} {uptime}: the agent's own stamps are right");
+            }
+        }
     }
 
     #[test]
