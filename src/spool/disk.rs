@@ -64,8 +64,8 @@ pub const ENTRY_BYTES: usize = size_of::<Entry>();
 /// A segment is at most this share of the limit, so that making room costs no more than that.
 const SEGMENTS_SHARE: u64 = 32;
 
-/// What stands around a body, as far as it matters whose limit was reached.
-const HEAD_BYTES: u64 = 1024;
+/// What stands around a body and its texts, as far as it matters whose limit was reached.
+pub const HEAD_BYTES: u64 = 1024;
 
 const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -297,7 +297,7 @@ impl Disk {
         self.limits.entries_max <= self.segments.iter().map(|segment| segment.entries.len()).sum()
     }
 
-    /// Whether it is by the limits of its own that a body of so many bytes has no room, and not for want of room on the medium.
+    /// Whether it is by the limits of its own that so many bytes have no room, and not for want of room on the medium.
     pub fn is_at_its_limit(&self, bytes: usize) -> bool {
         self.limits.bytes_max < self.bytes() + bytes as u64 + HEAD_BYTES || self.has_too_many()
     }

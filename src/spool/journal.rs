@@ -8,6 +8,7 @@
 use crate::spool::disk::Disk;
 use crate::spool::disk::Evict;
 use crate::spool::disk::Found;
+use crate::spool::disk::HEAD_BYTES;
 use crate::spool::disk::KeepError;
 use crate::spool::disk::Limits;
 use crate::spool::folder;
@@ -105,6 +106,7 @@ struct Book {
     trouble: Option<(Duration, Duration)>,
     /// Requests taken without a copy since.
     uncopied: u64,
+    told_of_large: bool,
 }
 
 impl Clerk {
@@ -134,7 +136,7 @@ impl Clerk {
 impl Journal {
     fn open(folder: PathBuf, limits: Limits, clock: Clock) -> (Arc<Journal>, Sender<()>, Receiver<()>) {
         let (bell, rings) = channel(1);
-        let mut book = Book { folder, limits, disk: None, trouble: None, uncopied: 0 };
+        let mut book = Book { folder, limits, disk: None, trouble: None, uncopied: 0, told_of_large: false };
         if folder::has_segments(&book.folder) {
             book.open(clock.now());
         }
@@ -162,6 +164,8 @@ impl Journal {
     /// Puts a copy on disk before the request is acknowledged.
     pub fn enter(&self, door: Door, target: String, headers: Vec<(String, String)>, body: &[u8]) -> Entered {
         let now = self.clock.now();
+        let texts: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = body.len() + target.len() + texts;
         let head = Head {
             kind: door as u8,
             endpoint: 0,
@@ -181,6 +185,7 @@ impl Journal {
         if book.disk.is_none() {
             book.open(now);
         }
+        let is_too_large = book.limits.bytes_max < bytes as u64 + HEAD_BYTES;
         let Some(disk) = &mut book.disk else { return Entered::Nowhere };
         match disk.keep(&head, body, Evict::Nothing) {
             Ok(ticket) => {
@@ -189,7 +194,9 @@ impl Journal {
                 Entered::Kept(self.desk.receipt(place(ticket)))
             }
             // It becomes empty as the data leave; a disk that others have filled does not.
-            Err(KeepError::Full) if 0 < disk.bytes() && disk.is_at_its_limit(body.len()) => Entered::Full,
+            Err(KeepError::Io(err)) if err.kind() == io::ErrorKind::FileTooLarge => book.passes_over(bytes),
+            Err(KeepError::Full) if is_too_large => book.passes_over(bytes),
+            Err(KeepError::Full) if 0 < disk.bytes() && disk.is_at_its_limit(bytes) => Entered::Full,
             Err(KeepError::Full) => {
                 book.fails(now, &"there is no room on its disk");
                 Entered::Nowhere
@@ -265,6 +272,14 @@ impl Book {
         if 0 < damaged.0 + foreign {
             log::warn!("journal: {} bytes in {folder} are damaged; {foreign} files are not the agent's", damaged.1);
         }
+    }
+
+    /// The disk works, and others go on to get their copies.
+    fn passes_over(&mut self, bytes: usize) -> Entered {
+        if !std::mem::replace(&mut self.told_of_large, true) {
+            log::warn!("journal: requests of {bytes} bytes and more are too large for it and are taken without a copy");
+        }
+        Entered::Nowhere
     }
 
     fn works(&mut self) {
@@ -378,6 +393,31 @@ mod tests {
         drop(first);
         journal.settle();
         drop(enter(&journal, &"z".repeat(15_000)));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_request_that_can_never_be_entered_costs_no_other_its_copy() {
+        let folder = folder("large");
+        let journal = open(&folder);
+        let long = vec![("x".to_owned(), "y".repeat(70_000))];
+        for (headers, body) in [(Vec::new(), 30_000), (long, 1)] {
+            let entered = journal.enter(Door::Traces, String::new(), headers, &vec![0; body]);
+            assert!(matches!(entered, Entered::Nowhere));
+            drop(enter(&journal, "small"));
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn long_headers_fill_a_journal_as_well() {
+        let folder = folder("headers");
+        let journal = open(&folder);
+        let _first = enter(&journal, &"x".repeat(15_000));
+        let headers = vec![("x".to_owned(), "y".repeat(3_000))];
+        let refused = journal.enter(Door::Traces, String::new(), headers, &[b'y'; 2_500]);
+        assert!(matches!(refused, Entered::Full));
+        drop(enter(&journal, "small"));
         fs::remove_dir_all(folder).unwrap();
     }
 
