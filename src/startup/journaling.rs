@@ -26,6 +26,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct Journaling {
     clerk: Clerk,
+    /// New requests are entered, too; if not, it is here for what is left of a run that entered them.
+    enters: bool,
     /// Told by whoever opens a door; a mutex, since the doors are opened by one who only looks at this.
     doors: Mutex<Vec<Journaled>>,
 }
@@ -38,7 +40,7 @@ pub struct TakingIn {
 }
 
 impl Journaling {
-    /// Opens it in the spool's folder, if the settings say so and there is one. Inside Lambda the disk goes with the sandbox, and so would the
+    /// Opens it in the spool's folder, if the settings say so or there is something left in it. Inside Lambda the disk goes with the sandbox, and so would the
     /// journal.
     pub fn start(
         config: &Config,
@@ -48,23 +50,26 @@ impl Journaling {
         clock: Clock,
         exits: &Sender<&'static str>,
     ) -> Result<Option<Journaling>, StartError> {
-        if config.storage_mode == StorageMode::OnFailure {
-            return Ok(None);
-        }
+        let enters = config.storage_mode == StorageMode::Journal;
         let (Place::Edge, Some(spool)) = (place, spool) else {
-            log::warn!("forwarder_storage_mode: there is no journal inside Lambda or without a spool");
+            if enters {
+                log::warn!("forwarder_storage_mode: there is no journal inside Lambda or without a spool");
+            }
             return Ok(None);
         };
+        if !enters && !folder::has_segments(&spool.join(folder::JOURNAL)) {
+            return Ok(None);
+        }
         // Copies of requests may take as much as bodies, beside them.
         let clerk = Clerk::start(spool.join(folder::JOURNAL), limits, clock, exits).map_err(StartError::System)?;
-        Ok(Some(Journaling { clerk, doors: Mutex::default() }))
+        Ok(Some(Journaling { clerk, enters, doors: Mutex::default() }))
     }
 
     /// The handler behind the journal.
     pub fn before(&self, door: Door, handler: Arc<dyn Handler>) -> Arc<dyn Handler> {
-        let journaled = Journaled { handler, journal: Arc::clone(self.clerk.journal()), door };
+        let journaled = Journaled { handler: Arc::clone(&handler), journal: Arc::clone(self.clerk.journal()), door };
         self.doors.lock().unwrap_or_else(PoisonError::into_inner).push(journaled.clone());
-        Arc::new(journaled)
+        if self.enters { Arc::new(journaled) } else { handler }
     }
 
     /// Begins to take in what an earlier run has left. All doors have been told.
