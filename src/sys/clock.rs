@@ -104,7 +104,8 @@ impl Clock {
     pub fn correcting() -> Clock {
         let clock = Clock::new();
         let wall_clock = WallClock::new(clock.now().unix);
-        let (is_believed, has_shifted) = (AtomicBool::new(wall_clock.is_believed()), AtomicBool::new(false));
+        let (is_believed, has_shifted) =
+            (AtomicBool::new(wall_clock.is_believed()), AtomicBool::new(!wall_clock.shifts().is_empty()));
         if !wall_clock.is_believed() {
             log::warn!("the machine's clock cannot be right; stamps wait for the intake's time, or for somebody to set it");
         }

@@ -40,8 +40,8 @@ pub struct Shift {
     /// No stamp can be later than the moment at which the truth was known. Of an earlier run that had no clock either it is only known that it
     /// was before.
     pub latest: i64,
-    /// When that was, as uptime; now as long as the machine's clock is still as wrong.
-    pub seen_at: Duration,
+    /// When that was, as uptime; now as long as the machine's clock is still as wrong; `None` for before the start.
+    pub seen_at: Option<Duration>,
 }
 
 impl Shift {
@@ -52,7 +52,7 @@ impl Shift {
 
     /// Whether a body that was closed then can hold wrong stamps.
     pub fn concerns(&self, uptime: Duration, unix: Duration) -> bool {
-        (self.from..self.to).contains(&nanos(unix)) || (uptime <= self.seen_at + LEAVES_WITHIN)
+        (self.from..self.to).contains(&nanos(unix)) || self.seen_at.is_some_and(|seen| uptime <= seen + LEAVES_WITHIN)
     }
 }
 
@@ -94,8 +94,18 @@ impl WallClock {
     /// It shows `wall` when the uptime is zero.
     pub fn new(wall: Duration) -> WallClock {
         let started = nanos(wall);
-        let source = if PLAUSIBLE_FROM <= wall { Source::Wall } else { Source::Unknown { base: started, is_awaited: true } };
-        WallClock { source, started, shifts: Vec::new(), is_still_wrong: false }
+        let unknown = WallClock {
+            source: Source::Unknown { base: started, is_awaited: true },
+            started,
+            shifts: Vec::new(),
+            is_still_wrong: false,
+        };
+        if wall < PLAUSIBLE_FROM {
+            return unknown;
+        }
+        // An earlier run may have had no clock; of what it left it is only known that it was before.
+        let left = Shift { from: 0, to: nanos(PLAUSIBLE_FROM), by: started, latest: started, seen_at: None };
+        WallClock { source: Source::Wall, shifts: vec![left], ..unknown }
     }
 
     /// Whether it is taken as it is.
@@ -133,7 +143,7 @@ impl WallClock {
     /// Clients on this machine go on to stamp with a clock that nobody sets.
     fn go_on_shifting(&mut self, uptime: Duration, now: i64) {
         let Some(shift) = self.shifts.last_mut().filter(|_| self.is_still_wrong) else { return };
-        shift.seen_at = uptime;
+        shift.seen_at = Some(uptime);
         if shift.latest != i64::MAX {
             shift.latest = now;
         } else if let to = now.saturating_sub(shift.by)
@@ -168,7 +178,7 @@ impl WallClock {
                 // Where the times of before and of now overlap, nobody can tell by a stamp which it was.
                 let (from, to) = (self.started, nanos(answered));
                 if to.saturating_sub(from) <= by.saturating_abs() {
-                    self.push(Shift { from, to, by, latest: i64::MAX, seen_at: uptime });
+                    self.push(Shift { from, to, by, latest: i64::MAX, seen_at: Some(uptime) });
                     self.is_still_wrong = true;
                 }
             }
@@ -191,7 +201,7 @@ impl WallClock {
     }
 
     fn set(&mut self, by: i64, now: i64, uptime: Duration) {
-        self.push(Shift { from: 0, to: nanos(PLAUSIBLE_FROM), by, latest: now, seen_at: uptime });
+        self.push(Shift { from: 0, to: nanos(PLAUSIBLE_FROM), by, latest: now, seen_at: Some(uptime) });
     }
 
     fn push(&mut self, shift: Shift) {
@@ -292,6 +302,15 @@ mod tests {
             assert_eq!(clock.offset(s(60), s(wall + 60)), by * NANOS);
             assert_eq!(shifts_for(&clock, s(20), s(wall + 20))[0].apply(n(wall + 20)), n(TRUTH + 20));
         }
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_without_a_clock_is_moved_by_one_that_has_a_clock_from_the_start() {
+        let clock = WallClock::new(s(TRUTH));
+        let [shift] = shifts_for(&clock, s(5), s(12))[..] else { panic!("there is one") };
+        assert_eq!(shift.apply(n(12)), n(TRUTH), "when it was nobody knows");
+        assert_eq!(shift.apply(n(TRUTH - 3_600)), n(TRUTH - 3_600));
+        assert_eq!(shifts_for(&clock, s(5), s(TRUTH + 5)), [], "what clients stamp with years ago stays");
     }
 
     #[test]

@@ -24,7 +24,8 @@ def clock_1970(setup: Setup):
         return "left out: libfaketime is not installed"
     told = _run(setup, library[0], "told", _intake_tells)
     was_set = _run(setup, library[0], "set", _clock_is_set)
-    return f"told by the intake: {told}; set by somebody: {was_set}"
+    left = _run_left(setup, library[0])
+    return f"told by the intake: {told}; set by somebody: {was_set}; left for a run with a clock: {left}"
 
 
 class TellingIntake(FakeIntake):
@@ -73,6 +74,29 @@ def _run(setup, library, name, end_outage):
     wrong = {what: stamp - sent_at for what, stamp in stamps.items() if TOLERANCE_S < abs(stamp - sent_at)}
     equal(wrong, {}, "stamps off by seconds")
     return f"{len(stamps)} kinds of stamps within {max(abs(stamp - sent_at) for stamp in stamps.values()):.0f} s"
+
+
+def _run_left(setup, library):
+    """What a run without a clock has left on disk is sent by one that has a clock from its start."""
+    folder = setup.folder("clock_left")
+    began = time.time()
+    with TellingIntake() as intake:
+        env = setup.agent_env(folder, intake, DD_FORWARDER_BACKOFF_BASE="0.01", DD_FORWARDER_BACKOFF_MAX="0.05",
+                              DD_FORWARDER_STORAGE_MAX_DISK_RATIO="1", DD_HEALTH_METRICS="false")
+        wrong = {"LD_PRELOAD": library, "FAKETIME": f"-{began - UPTIME_S:.0f}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        with Agent([setup.binary, "run"], {**env, **wrong}) as agent:
+            _send(agent, agent.ready(), UPTIME_S + time.time() - began)
+            agent.terminate()
+        intake.is_up, started = True, time.time()
+        with Agent([setup.binary, "run"], env) as agent:
+            agent.ready()
+            wait_until(lambda: _arrived(intake), GUARD_S, "all signals at the intake")
+            agent.terminate().require_balanced()
+    intake.require_no_faults()
+    stamps = _stamps(intake)
+    wrong = {what: stamp - started for what, stamp in stamps.items() if TOLERANCE_S < abs(stamp - started)}
+    equal(wrong, {}, "stamps off by seconds")
+    return f"{len(stamps)} kinds of stamps within {max(abs(stamp - started) for stamp in stamps.values()):.0f} s"
 
 
 def _intake_tells(intake, _offset):
