@@ -25,7 +25,7 @@ def clock_1970(setup: Setup):
     told = _run(setup, library[0], "told", _intake_tells)
     was_set = _run(setup, library[0], "set", _clock_is_set)
     left = _run_left(setup, library[0])
-    return f"told by the intake: {told}; set by somebody: {was_set}; left for a run with a clock: {left}"
+    return f"told by the intake: {told}; set by somebody: {was_set}; left for a run with a clock: {left}; " + _run_passed_on(setup, library[0])
 
 
 class TellingIntake(FakeIntake):
@@ -97,6 +97,32 @@ def _run_left(setup, library):
     wrong = {what: stamp - started for what, stamp in stamps.items() if TOLERANCE_S < abs(stamp - started)}
     equal(wrong, {}, "stamps off by seconds")
     return f"{len(stamps)} kinds of stamps within {max(abs(stamp - started) for stamp in stamps.values()):.0f} s"
+
+
+def _run_passed_on(setup, library):
+    """Where nothing but a tracer's telemetry is to be sent, its intake is asked for the time."""
+    folder = setup.folder("clock_passed_on")
+    with PassedOnIntake() as intake:
+        wrong = {"LD_PRELOAD": library, "FAKETIME": f"-{time.time() - UPTIME_S:.0f}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        env = setup.agent_env(folder, intake, DD_FORWARDER_BACKOFF_BASE="0.01", DD_HEALTH_METRICS="false", **wrong)
+        with Agent([setup.binary, "run"], env) as agent:
+            equal(post(agent.ready()[1], "/telemetry/proxy/api/v2/apmtelemetry", b"{}")[0], 200, "answer to telemetry")
+            wait_until(lambda: "POST" in [method for method, _ in intake.seen], 10, "telemetry at the intake")
+            agent.terminate().require_balanced()
+        equal(intake.seen, [("GET", "/"), ("POST", "/api/v2/apmtelemetry")], "requests")
+    return "telemetry alone asks, too"
+
+
+class PassedOnIntake(FakeIntake):
+    """Takes everything."""
+
+    def __init__(self):
+        self.seen = []
+        super().__init__(API_KEY)
+
+    def handle(self, method, path, headers, body):
+        self.seen.append((method, path))
+        return Answer(202, b"{}", headers={"Date": formatdate(time.time(), usegmt=True)})
 
 
 def _intake_tells(intake, _offset):
