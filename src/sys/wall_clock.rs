@@ -165,7 +165,9 @@ impl WallClock {
     /// A server says `date`, at a moment between two readings of ours.
     pub fn told(&mut self, date: Duration, sent: Duration, answered: Duration, uptime: Duration) -> News {
         let is_plausible = (PLAUSIBLE_FROM..PLAUSIBLE_UNTIL).contains(&date);
-        if !is_plausible || (self.is_known() && sent.saturating_sub(TOLERATED) <= date && date <= answered + TOLERATED) {
+        // It may have been set meanwhile, also back.
+        let (earliest, latest) = (sent.min(answered).saturating_sub(TOLERATED), answered.saturating_add(TOLERATED));
+        if !is_plausible || (self.is_known() && (earliest..=latest).contains(&date)) {
             return News::None;
         }
         let by = nanos(date) - nanos(answered);
@@ -325,6 +327,13 @@ mod tests {
     fn an_answer_that_took_long_says_nothing_about_the_clock() {
         let mut clock = WallClock::new(s(TRUTH));
         assert_eq!(clock.told(s(TRUTH + 5), s(TRUTH + 4), s(TRUTH + 7_200), s(7_200)), News::None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_while_a_server_answers_is_right_then() {
+        let mut clock = WallClock::new(s(TRUTH + 86_400));
+        assert_eq!(clock.told(s(TRUTH + 1), s(TRUTH + 86_400), s(TRUTH + 1), s(1)), News::None);
+        assert!(clock.is_believed());
     }
 
     #[test]
