@@ -103,7 +103,8 @@ impl Clock {
     /// The same for a machine whose wall clock may be wrong: on boards.
     pub fn correcting() -> Clock {
         let clock = Clock::new();
-        let wall_clock = WallClock::new(clock.now().unix);
+        // A stamp of zero is left out or taken for none, and the first bucket of ten seconds would begin with it.
+        let wall_clock = WallClock::new(clock.now().unix.max(Duration::from_secs(10)));
         let (is_believed, has_shifted) =
             (AtomicBool::new(wall_clock.is_believed()), AtomicBool::new(!wall_clock.shifts().is_empty()));
         if !wall_clock.is_believed() {
