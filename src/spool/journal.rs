@@ -69,6 +69,17 @@ pub struct Left {
     pub body: Vec<u8>,
 }
 
+/// What is left of an earlier run.
+#[derive(Debug)]
+pub enum Next {
+    /// This.
+    Left(Left, Arc<Receipt>),
+    /// Something, for which there is no memory now.
+    NoRoom,
+    /// Nothing any more.
+    Nothing,
+}
+
 /// What became of a request that was to be entered.
 #[derive(Debug)]
 pub enum Entered {
@@ -208,16 +219,24 @@ impl Journal {
         }
     }
 
-    /// The newest request of an earlier run that nobody works on. Whoever takes it in holds the receipt.
-    pub fn next_left(&self, door: Door) -> Option<(Left, Arc<Receipt>)> {
+    /// The newest request of an earlier run that nobody works on, if `has_room` for so many bytes. Whoever takes it in holds the receipt.
+    pub fn next_left(&self, door: Door, has_room: &mut dyn FnMut(usize) -> bool) -> Next {
+        self.look_for_left(door, has_room).unwrap_or(Next::Nothing)
+    }
+
+    fn look_for_left(&self, door: Door, has_room: &mut dyn FnMut(usize) -> bool) -> Option<Next> {
         let mut book = self.lock();
         let disk = book.disk.as_mut()?;
         loop {
-            let (taken, _) = disk.take_newest(door as u8)?;
+            let (taken, entry) = disk.take_newest(door as u8)?;
+            if !has_room(entry.bytes as usize) {
+                disk.give_back(taken, 0);
+                return Some(Next::NoRoom);
+            }
             match disk.load(taken) {
                 Ok(Some((head, body))) => {
                     let left = Left { target: head.address, headers: head.headers, body };
-                    return Some((left, self.desk.receipt(place(taken))));
+                    return Some(Next::Left(left, self.desk.receipt(place(taken))));
                 }
                 Ok(None) => (), // lost, which was said
                 Err(err) => {
@@ -342,7 +361,7 @@ mod tests {
 
     fn left(journal: &Journal) -> Vec<String> {
         let mut bodies = Vec::new();
-        while let Some((copy, receipt)) = journal.next_left(Door::Traces) {
+        while let Next::Left(copy, receipt) = journal.next_left(Door::Traces, &mut |_| true) {
             assert_eq!((copy.target.as_str(), copy.headers[0].1.as_str()), ("/path?a=b", "x/y"));
             bodies.push(String::from_utf8(copy.body).unwrap());
             receipt.void();
@@ -370,14 +389,16 @@ mod tests {
         let folder = folder("again");
         drop(enter(&open(&folder), "one"));
         let journal = open(&folder);
-        let (_, receipt) = journal.next_left(Door::Traces).unwrap();
-        assert!(journal.next_left(Door::Traces).is_none());
+        let next = |room: usize| journal.next_left(Door::Traces, &mut |bytes| bytes < room);
+        assert!(matches!(next(3), Next::NoRoom), "nothing is read for which there is no memory");
+        let Next::Left(_, receipt) = next(1_000) else { panic!("it is left") };
+        assert!(matches!(next(1_000), Next::Nothing));
         journal.leave(&receipt);
         drop(receipt);
         journal.settle();
-        drop(journal.next_left(Door::Traces).unwrap());
+        assert!(matches!(next(1_000), Next::Left(..)));
         journal.settle();
-        assert!(journal.next_left(Door::Traces).is_none());
+        assert!(matches!(next(1_000), Next::Nothing));
         assert_eq!(journal.bytes(), 0);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing but the lock");
         fs::remove_dir_all(folder).unwrap();
