@@ -178,7 +178,7 @@ impl MainLoop {
                 self.hand_on_held();
             }
             if let Some(parcel) = self.held.take() {
-                parcel.claim.drop_all(Reason::InboxFull);
+                parcel.claim.drop_all(Reason::Shutdown);
             }
             match event {
                 Event::Invoke(_) | Event::Telemetry(_) | Event::Started(_) | Event::Ended(_) => drop(self.take(event)),
@@ -193,7 +193,7 @@ impl MainLoop {
         if let Some(parcel) = self.held.take()
             && let Err(parcel) = (self.hands.telemetry)(parcel, by)
         {
-            parcel.claim.drop_all(Reason::InboxFull);
+            parcel.claim.drop_all(Reason::Shutdown);
         }
         let reason = std::mem::take(&mut self.shutdown_reason);
         let effects = self.invocations.finish(&reason, &mut || self.random.id());
@@ -475,6 +475,49 @@ fn time_left(deadline_ms: i64, now: Now) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::inbox::Parcel;
+    use crate::sys::inbox::channel;
+    use crate::sys::ledger::Ledger;
+    use crate::sys::ledger::Signal as Row;
+    use crate::sys::memory::Budget;
+    use crate::sys::receipt::Desk;
+
+    /// Hands of a pipeline that takes nothing any more.
+    fn full_hands() -> Hands {
+        Hands {
+            span: Box::new(drop),
+            telemetry: Box::new(|parcel, _| Err(parcel)),
+            points: Box::new(drop),
+            measure: None,
+            invoked: Box::new(|_, _| ()),
+            flush: Box::new(|_, _| ()),
+            delivered: Box::new(drop),
+            rest: Box::new(drop),
+            next: Box::new(|| ()),
+            save: Box::new(|_| ()),
+            report: Box::new(|| ()),
+            reload: Box::new(|| ()),
+            restored: Box::new(|| ()),
+            beat: None,
+        }
+    }
+
+    #[test]
+    fn lines_for_which_the_shutdown_has_no_time_are_left_to_the_next_run() {
+        let (clock, ledger, desk, budget) = (Clock::new(), Ledger::new(), Desk::new(channel(1).0), Budget::new(1));
+        let invocations = Invocations::new(crate::process::invocation::Settings::default(), None);
+        let mut main_loop = MainLoop::new(Host::Edge, clock, Random::new(7), invocations, full_hands());
+        let (now, (sender, events)) = (clock.instant_in(Duration::ZERO), channel(2));
+        for place in 1..=2 {
+            let claim = ledger.accept(Row::Logs, 1).with_receipt(Some(&desk.receipt(place)));
+            let permit = budget.reserve(0, now).unwrap();
+            sender.try_send(Event::Telemetry(Parcel { item: Vec::new(), claim, permit })).unwrap();
+        }
+        main_loop.drain(&events, now);
+        main_loop.finish(now);
+        assert!(ledger.snapshot().to_string().contains("dropped=2 shutdown=2"), "{}", ledger.snapshot());
+        assert_eq!(desk.take(), [0; 0], "the copies in the journal stay");
+    }
 
     #[test]
     fn a_worker_that_died_ends_the_agent_but_inside_lambda() {

@@ -283,7 +283,7 @@ fn a_clock_that_cannot_be_right_makes_nothing_too_old() {
     assert_eq!(rig.disk.waiting(&[LOGS]), 2, "the board has lost its clock");
     let nanos = |seconds: u64| (seconds * 1_000_000_000) as i64;
     let (by, latest) = (nanos(START_S + 1_000 - 6), nanos(START_S + 1_000));
-    let shift = Shift { from: 0, to: nanos(1_000_000), by, latest, seen_at: Duration::from_secs(6) };
+    let shift = Shift { from: 0, to: nanos(1_000_000), by, latest, seen_at: Some(Duration::from_secs(6)) };
     rig.disk.expire(at(1000), &[shift]);
     assert_eq!(rig.disk.waiting(&[LOGS]), 1, "the one of 1970 was made a second ago, the other is too old");
     rig.disk.expire(at(1001), &[shift]);

@@ -213,12 +213,12 @@ impl Posting {
             let verdict = match target {
                 Target::Local(sink) => write_locally(sink, &body),
                 Target::Intake(intake) => match usable_key(&intake.key) {
-                    Key::Here(_) if !self.clock.is_known() && !ask_the_time(intake, &self.queue, self.clock) => {
+                    Key::Here(_) if !self.clock.is_known() && !ask_the_time(intake, &body, &self.queue, self.clock) => {
                         self.remarks.say(format_args!("no intake tells the time yet"));
                         Verdict::Retry(None)
                     }
                     Key::Here(key) => {
-                        let shifts = self.clock.shifts_for(body.created());
+                        let shifts = body.shifts(self.clock);
                         if !shifts.is_empty()
                             && let Some(bytes) = restamp(body.kind, body.is_compressed(), &body.bytes, &shifts)
                         {
@@ -296,14 +296,21 @@ fn usable_key(handle: &KeyHandle) -> Key {
 }
 
 /// Nothing is sent while nobody knows what time it is; any answer of the intake tells. Whether there was one.
-fn ask_the_time(intake: &Intake, queue: &Queue, clock: Clock) -> bool {
-    let (sent, url) = (clock.now(), format!("{}/", intake.base));
+fn ask_the_time(intake: &Intake, body: &Body, queue: &Queue, clock: Clock) -> bool {
+    let (sent, base) = (clock.now(), body.address.as_deref().map_or(intake.base.as_str(), origin));
+    let url = format!("{base}/");
     let timeout = Some(queue.request_time(intake.timeout));
     let request = Request { method: "GET", url: &url, headers: &[], body: &[], timeout, answer_bytes_max: ANSWER_BYTES_MAX };
     let Ok(answer) = intake.client.send(&request) else { return false };
     tell_the_time(&answer, clock, sent);
     clock.give_up(); // where it did not tell, nobody will
     true
+}
+
+/// Scheme and host of an address.
+fn origin(address: &str) -> &str {
+    let host = address.find("://").map_or(0, |at| at + "://".len());
+    address[host..].find(['/', '?']).map_or(address, |end| &address[..host + end])
 }
 
 fn tell_the_time(answer: &Answer, clock: Clock, sent: Now) {

@@ -166,9 +166,12 @@ fn msgpack<'a>(mut rest: &'a [u8], nested: u32, time: Time<'_>, out: &mut Vec<u8
     let is_map = matches!(marker, 0x80..=0x8f | 0xde | 0xdf);
     let mut was_start = false;
     for item in 0..items {
-        if was_start && rest.first() == Some(&0xcf) {
-            take(&mut rest, 1)?;
-            let stamp = i64::from_be_bytes(*take(&mut rest, 8)?.as_array()?);
+        // The first bucket of 1970 begins at zero, which is shorter.
+        if was_start && matches!(rest.first(), Some(0 | 0xcf)) {
+            let stamp = match take(&mut rest, 1)? {
+                [0] => 0,
+                _ => i64::from_be_bytes(*take(&mut rest, 8)?.as_array()?),
+            };
             out.push(0xcf);
             out.extend_from_slice(&moved(stamp, 1, time).to_be_bytes());
             was_start = false;
@@ -308,6 +311,12 @@ mod tests {
             let _ = restamp(Form::Traces, &plain[..end], &time); // no panic, whatever comes of it
         }
         assert_eq!(restamp(Form::Traces, &plain[..plain.len() - 1], &time), None);
+    }
+
+    #[test]
+    fn a_bucket_that_begins_at_zero_is_moved() {
+        let moved = restamp(Form::Stats, b"\x81\xa5Start\x00", &|stamp| stamp + 5).unwrap();
+        assert_eq!(moved, b"\x81\xa5Start\xcf\0\0\0\0\0\0\0\x05");
     }
 
     #[test]

@@ -13,10 +13,12 @@ use crate::spool::journal::Door;
 use crate::spool::journal::Entered;
 use crate::spool::journal::Journal;
 use crate::spool::journal::Left;
+use crate::spool::journal::Next;
 use crate::sys::clock::Clock;
 use crate::sys::inbox::Receiver;
 use crate::sys::inbox::RecvTimeoutError;
 use crate::sys::memory::Budget;
+use crate::sys::memory::Permit;
 use crate::sys::receipt::Receipt;
 use std::fmt;
 use std::sync::Arc;
@@ -105,11 +107,23 @@ impl Handler for Journaled {
 /// come later.
 pub fn take_in(doors: &[Journaled], budget: &Budget, clock: Clock, stop: &Receiver<()>) {
     for door in doors {
-        while let Some((left, receipt)) = door.journal.next_left(door.door) {
-            let is_taken = again(door, left, &receipt, budget, clock);
-            if !is_taken {
-                door.journal.leave(&receipt);
-            }
+        loop {
+            let mut permit = None;
+            let next = door.journal.next_left(door.door, &mut |bytes| {
+                permit = budget.reserve(bytes.min(budget.limit()), clock.instant_in(Duration::ZERO));
+                permit.is_some()
+            });
+            let is_taken = match (next, permit) {
+                (Next::Nothing, _) => break,
+                (Next::Left(left, receipt), Some(permit)) => {
+                    let is_taken = again(door, left, &receipt, permit);
+                    if !is_taken {
+                        door.journal.leave(&receipt);
+                    }
+                    is_taken
+                }
+                (Next::NoRoom | Next::Left(..), _) => false,
+            };
             let wait = if is_taken { Duration::ZERO } else { AGAIN };
             if stop.recv_deadline(clock.instant_in(wait)) != Err(RecvTimeoutError::Timeout) {
                 return;
@@ -119,9 +133,8 @@ pub fn take_in(doors: &[Journaled], budget: &Budget, clock: Clock, stop: &Receiv
 }
 
 /// Whether the request was taken in, or can never be.
-fn again(door: &Journaled, left: Left, receipt: &Arc<Receipt>, budget: &Budget, clock: Clock) -> bool {
+fn again(door: &Journaled, left: Left, receipt: &Arc<Receipt>, permit: Permit) -> bool {
     let Left { target, headers, body } = left;
-    let Some(permit) = budget.reserve(body.len().min(budget.limit()), clock.instant_in(AGAIN)) else { return false };
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path.to_owned(), Some(query.to_owned())),
         None => (target, None),

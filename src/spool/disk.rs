@@ -8,6 +8,8 @@
 //! Everything on disk is booked here as `spool` in the ledger, from the moment that a folder is opened; what is lost there too. Moving
 //! a claim between memory and disk is the caller's.
 
+mod ageing;
+
 use crate::spool::ages::Ages;
 use crate::spool::folder;
 use crate::spool::record;
@@ -23,14 +25,11 @@ use crate::sys::files;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
 use crate::sys::ledger::Signal;
-use crate::sys::wall_clock::PLAUSIBLE_FROM;
-use crate::sys::wall_clock::Shift;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// When what was written is made sure to be on the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +63,8 @@ pub const ENTRY_BYTES: usize = size_of::<Entry>();
 /// A segment is at most this share of the limit, so that making room costs no more than that.
 const SEGMENTS_SHARE: u64 = 32;
 
-/// What stands around a body, as far as it matters whose limit was reached.
-const HEAD_BYTES: u64 = 1024;
+/// What stands around a body and its texts, as far as it matters whose limit was reached.
+pub const HEAD_BYTES: u64 = 1024;
 
 const SEGMENT_BYTES_MIN: u64 = 16 * 1024;
 const SEGMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -121,6 +120,8 @@ pub struct Disk {
     /// Numbers ascend.
     segments: Vec<Segment>,
     next_number: u32,
+    /// The first number that is of this run.
+    own_from: u32,
     ledger: Arc<Ledger>,
     /// A warning was given about a deletion or a mark that failed.
     complained: bool,
@@ -144,8 +145,17 @@ impl Disk {
         let (numbers, foreign) = folder::segment_numbers(folder)?;
         let next_number = numbers.last().map_or(1, |last| last.saturating_add(1));
         let (folder, ledger) = (folder.to_owned(), Arc::clone(ledger));
-        let mut disk =
-            Disk { folder, limits, value, segments: Vec::new(), next_number, ledger, complained: false, _lock: lock };
+        let mut disk = Disk {
+            folder,
+            limits,
+            value,
+            segments: Vec::new(),
+            next_number,
+            own_from: next_number,
+            ledger,
+            complained: false,
+            _lock: lock,
+        };
         let mut found = Found { foreign, ..Found::default() };
         for number in numbers {
             disk.open_segment(number, &mut found);
@@ -297,7 +307,7 @@ impl Disk {
         self.limits.entries_max <= self.segments.iter().map(|segment| segment.entries.len()).sum()
     }
 
-    /// Whether it is by the limits of its own that a body of so many bytes has no room, and not for want of room on the medium.
+    /// Whether it is by the limits of its own that so many bytes have no room, and not for want of room on the medium.
     pub fn is_at_its_limit(&self, bytes: usize) -> bool {
         self.limits.bytes_max < self.bytes() + bytes as u64 + HEAD_BYTES || self.has_too_many()
     }
@@ -329,30 +339,6 @@ impl Disk {
         complain(segment.remove(&self.folder), &mut self.complained);
     }
 
-    /// Drops what became too old, counted. `shifts` tell when records were made whose clock was wrong.
-    pub fn expire(&mut self, now: Now, shifts: &[Shift]) {
-        if !record::is_trusted(now) {
-            return;
-        }
-        for segment in &mut self.segments {
-            let (ages, ledger) = (&self.limits.ages, &self.ledger);
-            let mut expired = Vec::new();
-            segment.entries.retain(|entry| {
-                let age = age(entry, now, shifts);
-                let is_old = !entry.taken && age.is_some_and(|age| ages.max_of(signal(entry)) < age);
-                if is_old {
-                    expired.push(entry.offset);
-                    ledger.drop_spooled(signal(entry), u64::from(entry.records), Reason::TooOld);
-                }
-                !is_old
-            });
-            if !expired.is_empty() && !segment.entries.is_empty() {
-                complain(segment.mark(&self.folder, &expired, self.limits.fsync == Fsync::Always), &mut self.complained);
-            }
-        }
-        self.remove_empty();
-    }
-
     fn remove_empty(&mut self) {
         for index in (0..self.segments.len()).rev() {
             if self.segments[index].entries.is_empty() {
@@ -369,16 +355,6 @@ impl Disk {
         segment.set_taken(at, true);
         let entry = segment.entries[at];
         Some((Ticket { segment: segment.number, offset: entry.offset }, entry))
-    }
-
-    /// Whether a record became too old; if so it is given up, counted. The look through all of them comes only now and then.
-    pub fn give_up_if_old(&mut self, ticket: Ticket, entry: &Entry, now: Now, shifts: &[Shift]) -> bool {
-        let is_old = age(entry, now, shifts).is_some_and(|age| self.limits.ages.max_of(signal(entry)) < age);
-        if is_old {
-            self.ledger.drop_spooled(signal(entry), u64::from(entry.records), Reason::TooOld);
-            self.settle(vec![ticket]);
-        }
-        is_old
     }
 
     /// Reads a record that was taken. One that cannot be read any more is lost, booked, and `None`.
@@ -456,14 +432,6 @@ impl Disk {
             let _ = segment.sync(&self.folder).inspect_err(|err| log::debug!("spool: cannot sync a segment: {err}"));
         }
     }
-}
-
-/// How old a record is, as far as the clock that stamped it could tell, or what is known of it by now.
-pub fn age(entry: &Entry, now: Now, shifts: &[Shift]) -> Option<Duration> {
-    let created = Duration::from_secs(u64::from(entry.created_s?.get()));
-    let moved = |shift: &Shift| u64::try_from(shift.apply(created.as_nanos() as i64)).ok().map(Duration::from_nanos);
-    let moved = shifts.iter().filter_map(moved).find(|moved| *moved != created).unwrap_or(created);
-    (PLAUSIBLE_FROM <= moved).then(|| now.unix.saturating_sub(moved))
 }
 
 /// Says once that something settled stays on disk.

@@ -8,6 +8,7 @@
 use crate::spool::disk::Disk;
 use crate::spool::disk::Evict;
 use crate::spool::disk::Found;
+use crate::spool::disk::HEAD_BYTES;
 use crate::spool::disk::KeepError;
 use crate::spool::disk::Limits;
 use crate::spool::folder;
@@ -68,6 +69,17 @@ pub struct Left {
     pub body: Vec<u8>,
 }
 
+/// What is left of an earlier run.
+#[derive(Debug)]
+pub enum Next {
+    /// This.
+    Left(Left, Arc<Receipt>),
+    /// Something, for which there is no memory now.
+    NoRoom,
+    /// Nothing any more.
+    Nothing,
+}
+
 /// What became of a request that was to be entered.
 #[derive(Debug)]
 pub enum Entered {
@@ -105,6 +117,7 @@ struct Book {
     trouble: Option<(Duration, Duration)>,
     /// Requests taken without a copy since.
     uncopied: u64,
+    told_of_large: bool,
 }
 
 impl Clerk {
@@ -134,7 +147,7 @@ impl Clerk {
 impl Journal {
     fn open(folder: PathBuf, limits: Limits, clock: Clock) -> (Arc<Journal>, Sender<()>, Receiver<()>) {
         let (bell, rings) = channel(1);
-        let mut book = Book { folder, limits, disk: None, trouble: None, uncopied: 0 };
+        let mut book = Book { folder, limits, disk: None, trouble: None, uncopied: 0, told_of_large: false };
         if folder::has_segments(&book.folder) {
             book.open(clock.now());
         }
@@ -162,6 +175,8 @@ impl Journal {
     /// Puts a copy on disk before the request is acknowledged.
     pub fn enter(&self, door: Door, target: String, headers: Vec<(String, String)>, body: &[u8]) -> Entered {
         let now = self.clock.now();
+        let texts: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let bytes = body.len() + target.len() + texts;
         let head = Head {
             kind: door as u8,
             endpoint: 0,
@@ -181,6 +196,7 @@ impl Journal {
         if book.disk.is_none() {
             book.open(now);
         }
+        let is_too_large = book.limits.bytes_max < bytes as u64 + HEAD_BYTES;
         let Some(disk) = &mut book.disk else { return Entered::Nowhere };
         match disk.keep(&head, body, Evict::Nothing) {
             Ok(ticket) => {
@@ -189,7 +205,9 @@ impl Journal {
                 Entered::Kept(self.desk.receipt(place(ticket)))
             }
             // It becomes empty as the data leave; a disk that others have filled does not.
-            Err(KeepError::Full) if 0 < disk.bytes() && disk.is_at_its_limit(body.len()) => Entered::Full,
+            Err(KeepError::Io(err)) if err.kind() == io::ErrorKind::FileTooLarge => book.passes_over(bytes),
+            Err(KeepError::Full) if is_too_large => book.passes_over(bytes),
+            Err(KeepError::Full) if 0 < disk.bytes() && disk.is_at_its_limit(bytes) => Entered::Full,
             Err(KeepError::Full) => {
                 book.fails(now, &"there is no room on its disk");
                 Entered::Nowhere
@@ -201,16 +219,24 @@ impl Journal {
         }
     }
 
-    /// The newest request of an earlier run that nobody works on. Whoever takes it in holds the receipt.
-    pub fn next_left(&self, door: Door) -> Option<(Left, Arc<Receipt>)> {
+    /// The newest request of an earlier run that nobody works on, if `has_room` for so many bytes. Whoever takes it in holds the receipt.
+    pub fn next_left(&self, door: Door, has_room: &mut dyn FnMut(usize) -> bool) -> Next {
+        self.look_for_left(door, has_room).unwrap_or(Next::Nothing)
+    }
+
+    fn look_for_left(&self, door: Door, has_room: &mut dyn FnMut(usize) -> bool) -> Option<Next> {
         let mut book = self.lock();
         let disk = book.disk.as_mut()?;
         loop {
-            let (taken, _) = disk.take_newest(door as u8)?;
+            let (taken, entry) = disk.take_newest(door as u8)?;
+            if !has_room(entry.bytes as usize) {
+                disk.give_back(taken, 0);
+                return Some(Next::NoRoom);
+            }
             match disk.load(taken) {
                 Ok(Some((head, body))) => {
                     let left = Left { target: head.address, headers: head.headers, body };
-                    return Some((left, self.desk.receipt(place(taken))));
+                    return Some(Next::Left(left, self.desk.receipt(place(taken))));
                 }
                 Ok(None) => (), // lost, which was said
                 Err(err) => {
@@ -265,6 +291,14 @@ impl Book {
         if 0 < damaged.0 + foreign {
             log::warn!("journal: {} bytes in {folder} are damaged; {foreign} files are not the agent's", damaged.1);
         }
+    }
+
+    /// The disk works, and others go on to get their copies.
+    fn passes_over(&mut self, bytes: usize) -> Entered {
+        if !std::mem::replace(&mut self.told_of_large, true) {
+            log::warn!("journal: requests of {bytes} bytes and more are too large for it and are taken without a copy");
+        }
+        Entered::Nowhere
     }
 
     fn works(&mut self) {
@@ -327,7 +361,7 @@ mod tests {
 
     fn left(journal: &Journal) -> Vec<String> {
         let mut bodies = Vec::new();
-        while let Some((copy, receipt)) = journal.next_left(Door::Traces) {
+        while let Next::Left(copy, receipt) = journal.next_left(Door::Traces, &mut |_| true) {
             assert_eq!((copy.target.as_str(), copy.headers[0].1.as_str()), ("/path?a=b", "x/y"));
             bodies.push(String::from_utf8(copy.body).unwrap());
             receipt.void();
@@ -355,14 +389,16 @@ mod tests {
         let folder = folder("again");
         drop(enter(&open(&folder), "one"));
         let journal = open(&folder);
-        let (_, receipt) = journal.next_left(Door::Traces).unwrap();
-        assert!(journal.next_left(Door::Traces).is_none());
+        let next = |room: usize| journal.next_left(Door::Traces, &mut |bytes| bytes < room);
+        assert!(matches!(next(3), Next::NoRoom), "nothing is read for which there is no memory");
+        let Next::Left(_, receipt) = next(1_000) else { panic!("it is left") };
+        assert!(matches!(next(1_000), Next::Nothing));
         journal.leave(&receipt);
         drop(receipt);
         journal.settle();
-        drop(journal.next_left(Door::Traces).unwrap());
+        assert!(matches!(next(1_000), Next::Left(..)));
         journal.settle();
-        assert!(journal.next_left(Door::Traces).is_none());
+        assert!(matches!(next(1_000), Next::Nothing));
         assert_eq!(journal.bytes(), 0);
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing but the lock");
         fs::remove_dir_all(folder).unwrap();
@@ -378,6 +414,31 @@ mod tests {
         drop(first);
         journal.settle();
         drop(enter(&journal, &"z".repeat(15_000)));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_request_that_can_never_be_entered_costs_no_other_its_copy() {
+        let folder = folder("large");
+        let journal = open(&folder);
+        let long = vec![("x".to_owned(), "y".repeat(70_000))];
+        for (headers, body) in [(Vec::new(), 30_000), (long, 1)] {
+            let entered = journal.enter(Door::Traces, String::new(), headers, &vec![0; body]);
+            assert!(matches!(entered, Entered::Nowhere));
+            drop(enter(&journal, "small"));
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn long_headers_fill_a_journal_as_well() {
+        let folder = folder("headers");
+        let journal = open(&folder);
+        let _first = enter(&journal, &"x".repeat(15_000));
+        let headers = vec![("x".to_owned(), "y".repeat(3_000))];
+        let refused = journal.enter(Door::Traces, String::new(), headers, &[b'y'; 2_500]);
+        assert!(matches!(refused, Entered::Full));
+        drop(enter(&journal, "small"));
         fs::remove_dir_all(folder).unwrap();
     }
 

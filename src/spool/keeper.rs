@@ -10,7 +10,6 @@ use crate::spool::KINDS;
 use crate::spool::Kind;
 use crate::spool::Queue;
 use crate::spool::WhenFull;
-use crate::spool::disk;
 use crate::spool::disk::Disk;
 use crate::spool::disk::Evict;
 use crate::spool::disk::Found;
@@ -380,7 +379,7 @@ fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now, shi
                 let unused = (entry.bytes as usize).saturating_sub(bytes.len());
                 line.queue.room.free(unused);
                 let signal = Signal::ALL[usize::from(head.signal).min(Signal::ALL.len() - 1)];
-                let age = disk::age(&entry, now, shifts).unwrap_or_default();
+                let age = disk.age(ticket, &entry, now, shifts).unwrap_or_default();
                 return line.queue.restore(Body {
                     kind: kind_of(code).map_or(KINDS[0].kind, |row| row.kind),
                     address: Some(head.address).filter(|address| !address.is_empty()),
@@ -390,6 +389,7 @@ fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now, shi
                     attempts: u32::from(entry.attempts),
                     sequence: 0,
                     created: Now { uptime: now.uptime.saturating_sub(age), unix: Duration::from_millis(head.created_ms) },
+                    is_left: disk.is_left(ticket),
                     ticket: Some(ticket),
                 });
             }

@@ -25,10 +25,12 @@ pub use room::Share;
 pub use room::WhenFull;
 
 use crate::spool::segment::Ticket;
+use crate::sys::clock::Clock;
 use crate::sys::clock::Now;
 use crate::sys::ledger::Claim;
 use crate::sys::ledger::Ledger;
 use crate::sys::ledger::Reason;
+use crate::sys::wall_clock::Shift;
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,6 +134,8 @@ pub struct Body {
     created: Now,
     /// Where it is on disk, if it is.
     ticket: Option<Ticket>,
+    /// An earlier run has left it, whose clock was another.
+    is_left: bool,
 }
 
 impl Body {
@@ -139,7 +143,7 @@ impl Body {
     pub fn new(kind: Kind, bytes: Vec<u8>, headers: Vec<(&'static str, String)>, claim: Claim) -> Body {
         let headers = headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect();
         let created = Now { uptime: Duration::ZERO, unix: Duration::ZERO };
-        Body { kind, address: None, bytes, headers, claim, attempts: 0, sequence: 0, created, ticket: None }
+        Body { kind, address: None, bytes, headers, claim, attempts: 0, sequence: 0, created, ticket: None, is_left: false }
     }
 
     /// A client's request that is to go to `address` as it came.
@@ -148,9 +152,11 @@ impl Body {
         Body { address: Some(address), headers, ..Body::new(kind, bytes, Vec::new(), claim) }
     }
 
-    /// When it was closed.
-    pub fn created(&self) -> Now {
-        self.created
+    /// By what its stamps are to be moved.
+    pub fn shifts(&self, clock: Clock) -> Vec<Shift> {
+        let mut shifts = clock.shifts_for(self.created);
+        shifts.retain(|shift| shift.is_of_any_run() || !self.is_left);
+        shifts
     }
 
     /// Whether `bytes` are compressed.

@@ -169,7 +169,7 @@ pub struct Servers<'a> {
     pub events: &'a Sender<MainEvent>,
     /// Notices of threads that end.
     pub exits: &'a Sender<&'static str>,
-    /// Where requests are entered before they are acknowledged.
+    /// Where requests are entered before they are acknowledged, or what is left of them is taken in from.
     pub journaling: Option<&'a Journaling>,
 }
 

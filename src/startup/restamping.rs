@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn compressed_and_plain_bodies_get_the_right_time_once() {
-        let shift = |from, by| Shift { from, to: from + 100_000_000_000, by, latest: i64::MAX, seen_at: Duration::ZERO };
+        let shift = |from, by| Shift { from, to: from + 100_000_000_000, by, latest: i64::MAX, seen_at: Some(Duration::ZERO) };
         let shifts = [shift(0, 1_000_000_000_000), shift(1_000_000_000_000, 5)];
         let (plain, moved) = (br#"{"date_happened":5}"#, br#"{"date_happened":1005}"#);
         assert_eq!(restamp(Kind::Event, false, plain, &shifts).as_deref(), Some(&moved[..]));

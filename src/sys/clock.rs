@@ -5,6 +5,7 @@
 
 use crate::sys::wall_clock;
 use crate::sys::wall_clock::News;
+use crate::sys::wall_clock::Reading;
 use crate::sys::wall_clock::Shift;
 use crate::sys::wall_clock::WallClock;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -63,6 +64,8 @@ impl Elapsed {
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin: Instant,
+    /// By how much the clock that counts sleep was ahead at the origin.
+    slept: Duration,
     /// What is known of the wall clock where it may be wrong. It lives as long as the process, which makes one of them.
     truth: Option<&'static Truth>,
 }
@@ -99,19 +102,21 @@ impl Clock {
     /// Takes this moment as the origin of `uptime`.
     #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
     pub fn new() -> Clock {
-        Clock { origin: Instant::now(), truth: None }
+        Clock { origin: Instant::now(), slept: Duration::ZERO, truth: None }
     }
 
     /// The same for a machine whose wall clock may be wrong: on boards.
     pub fn correcting() -> Clock {
         let clock = Clock::new();
-        let wall_clock = WallClock::new(clock.now().unix);
-        let (is_believed, has_shifted) = (AtomicBool::new(wall_clock.is_believed()), AtomicBool::new(false));
+        // A stamp of zero is left out or taken for none, and the first bucket of ten seconds would begin with it.
+        let wall_clock = WallClock::new(clock.now().unix.max(Duration::from_secs(10)));
+        let (is_believed, has_shifted) =
+            (AtomicBool::new(wall_clock.is_believed()), AtomicBool::new(!wall_clock.shifts().is_empty()));
         if !wall_clock.is_believed() {
             log::warn!("the machine's clock cannot be right; stamps wait for the intake's time, or for somebody to set it");
         }
         let truth = Truth { is_believed, has_shifted, wall_clock: Mutex::new(wall_clock) };
-        Clock { truth: Some(Box::leak(Box::new(truth))), ..clock }
+        Clock { slept: boot_time().saturating_sub(clock.origin.elapsed()), truth: Some(Box::leak(Box::new(truth))), ..clock }
     }
 
     /// Reads both clocks.
@@ -125,18 +130,23 @@ impl Clock {
         Now { uptime, unix }
     }
 
-    /// Whether what is stamped now will not have to be moved, as far as anybody knows.
+    /// Whether no stamp so far will have to be moved, as far as anybody knows, and all is known that is needed to move those that will.
     pub fn is_known(&self) -> bool {
-        self.doubted().is_none_or(|truth| truth.change(|wall_clock| (wall_clock.is_known(), News::None)))
+        self.truth.is_none_or(|truth| truth.change(|wall_clock| (wall_clock.is_known(self.reading()), News::None)))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
+    fn reading(&self) -> Reading {
+        let (uptime, wall) = (self.origin.elapsed(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        Reading { uptime, slept: boot_time().saturating_sub(self.slept + uptime), wall }
     }
 
     /// By how many milliseconds the time that is told is ahead of the machine's wall clock; `None` while nobody knows the time.
-    #[expect(clippy::disallowed_methods, reason = "this is the file that may")]
     pub fn offset_ms(&self) -> Option<i64> {
         let Some(truth) = self.doubted() else { return Some(0) };
-        let (uptime, wall) = (self.origin.elapsed(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
-        let offset = truth.change(|clock| (clock.is_known().then(|| clock.offset(uptime, wall)), News::None));
-        offset.map(|nanos| nanos / 1_000_000)
+        let now = self.reading();
+        let offset = |clock: &WallClock| clock.is_known(now).then(|| clock.offset(now.uptime, now.wall) / 1_000_000);
+        truth.change(|clock| (offset(clock), News::None))
     }
 
     fn doubted(&self) -> Option<&'static Truth> {
@@ -147,7 +157,8 @@ impl Clock {
     pub fn told(&self, date: Duration, sent: Now) {
         let now = self.now();
         if let Some(truth) = self.truth {
-            truth.change(|wall_clock| ((), wall_clock.told(date, sent.unix, now.unix, now.uptime)));
+            let reading = self.reading();
+            truth.change(|wall_clock| ((), wall_clock.told(date, sent.unix, now.unix, reading)));
         }
     }
 
@@ -185,6 +196,13 @@ impl Clock {
     pub fn until(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.instant_at(self.now().uptime))
     }
+}
+
+/// Since the machine's start, with the time for which it slept; zero where it does not say.
+fn boot_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default().min(999_999_999))
 }
 
 impl Default for Clock {

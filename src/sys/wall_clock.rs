@@ -4,7 +4,9 @@
 //! A board without a battery starts in 1970, and so does what it stamps. Until the truth is known, time goes on from that start, whatever
 //! the wall clock does. The truth comes from the first of these: the wall clock leaps to where it can be right, because somebody has set
 //! it; or a server says what time it is. From then on there is a [`Shift`]: stamps of the time before are moved by it when they leave. A
-//! server that contradicts a wall clock which could be right is believed as well, until the wall clock agrees with it.
+//! server that contradicts a wall clock which could be right is believed as well when it does so twice, until the wall clock agrees with it.
+//! A wall clock that could be right may also leap before any server has confirmed it, as when a board goes on from the time at which it was
+//! last alive and a time server is reached later: then what was stamped before the leap is moved, once a server agrees with what is after it.
 
 use std::time::Duration;
 
@@ -40,8 +42,8 @@ pub struct Shift {
     /// No stamp can be later than the moment at which the truth was known. Of an earlier run that had no clock either it is only known that it
     /// was before.
     pub latest: i64,
-    /// When that was, as uptime.
-    pub seen_at: Duration,
+    /// When that was, as uptime; now as long as the machine's clock is still as wrong; `None` for before the start.
+    pub seen_at: Option<Duration>,
 }
 
 impl Shift {
@@ -50,9 +52,14 @@ impl Shift {
         if (self.from..self.to).contains(&stamp) { stamp.saturating_add(self.by).min(self.latest) } else { stamp }
     }
 
+    /// Whether it is about stamps of no time at all, whichever run has made them; the others are about this run only.
+    pub fn is_of_any_run(&self) -> bool {
+        self.from == 0
+    }
+
     /// Whether a body that was closed then can hold wrong stamps.
     pub fn concerns(&self, uptime: Duration, unix: Duration) -> bool {
-        (self.from..self.to).contains(&nanos(unix)) || (uptime <= self.seen_at + LEAVES_WITHIN)
+        (self.from..self.to).contains(&nanos(unix)) || self.seen_at.is_some_and(|seen| uptime <= seen + LEAVES_WITHIN)
     }
 }
 
@@ -61,8 +68,8 @@ impl Shift {
 enum Source {
     /// The wall clock, which can be right.
     Wall,
-    /// It cannot. Time goes on from where it was at the start, when the uptime was zero.
-    Unknown { base: i64 },
+    /// It cannot. Time goes on from where it was at the start, when the uptime was zero. Where nobody tells it, nobody waits for it.
+    Unknown { base: i64, is_awaited: bool },
     /// A server has said so.
     Told { base: i64 },
 }
@@ -73,6 +80,23 @@ pub struct WallClock {
     source: Source,
     started: i64,
     shifts: Vec<Shift>,
+    /// The machine's clock is as wrong as the latest shift says, and so is what clients stamp.
+    is_still_wrong: bool,
+    /// A server has agreed with it, or corrected it.
+    is_confirmed: bool,
+    /// By how much a server contradicted it when it was asked last.
+    doubt: Option<i64>,
+}
+
+/// One reading of the machine's clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Since the start, without the time for which the machine slept.
+    pub uptime: Duration,
+    /// For which it slept.
+    pub slept: Duration,
+    /// What the wall clock shows.
+    pub wall: Duration,
 }
 
 /// What changed with a reading or a server's word.
@@ -92,8 +116,20 @@ impl WallClock {
     /// It shows `wall` when the uptime is zero.
     pub fn new(wall: Duration) -> WallClock {
         let started = nanos(wall);
-        let source = if PLAUSIBLE_FROM <= wall { Source::Wall } else { Source::Unknown { base: started } };
-        WallClock { source, started, shifts: Vec::new() }
+        let unknown = WallClock {
+            source: Source::Unknown { base: started, is_awaited: true },
+            started,
+            shifts: Vec::new(),
+            is_still_wrong: false,
+            is_confirmed: false,
+            doubt: None,
+        };
+        if wall < PLAUSIBLE_FROM {
+            return unknown;
+        }
+        // An earlier run may have had no clock; of what it left it is only known that it was before.
+        let left = Shift { from: 0, to: nanos(PLAUSIBLE_FROM), by: started, latest: started, seen_at: None };
+        WallClock { source: Source::Wall, shifts: vec![left], ..unknown }
     }
 
     /// Whether it is taken as it is.
@@ -101,70 +137,133 @@ impl WallClock {
         self.source == Source::Wall
     }
 
-    /// Whether what is stamped now will not have to be moved, as far as anybody knows.
-    pub fn is_known(&self) -> bool {
-        !matches!(self.source, Source::Unknown { .. })
+    /// Whether no stamp so far will have to be moved, as far as anybody knows, and all is known that is needed to move those that will.
+    pub fn is_known(&self, now: Reading) -> bool {
+        match self.source {
+            Source::Wall => self.is_confirmed || self.leapt(now).unsigned_abs() <= TOLERATED.as_nanos() as u64,
+            Source::Unknown { is_awaited, .. } => !is_awaited,
+            Source::Told { .. } => true,
+        }
+    }
+
+    /// By how much the wall clock has gone on more than time has passed.
+    fn leapt(&self, now: Reading) -> i64 {
+        nanos(now.wall).saturating_sub(self.started).saturating_sub(nanos(now.uptime + now.slept))
     }
 
     /// What time it is, when the wall clock shows `wall`.
     pub fn read(&mut self, uptime: Duration, wall: Duration) -> (Duration, News) {
         let news = match self.source {
             Source::Wall => News::None,
-            Source::Unknown { base } if PLAUSIBLE_FROM <= wall => {
+            Source::Unknown { base, .. } if PLAUSIBLE_FROM <= wall => {
                 let by = nanos(wall) - base.saturating_add(nanos(uptime));
                 self.set(by, nanos(wall), uptime);
                 self.source = Source::Wall;
+                self.is_confirmed = true;
                 News::Set(by)
             }
             Source::Told { base } if nanos(wall).abs_diff(base.saturating_add(nanos(uptime))) < AGREES.as_nanos() as u64 => {
                 self.source = Source::Wall;
+                self.is_still_wrong = false;
                 News::Agrees
             }
             Source::Unknown { .. } | Source::Told { .. } => News::None,
         };
-        (self.at(uptime, wall), news)
+        let now = self.at(uptime, wall);
+        self.go_on_shifting(uptime, nanos(now));
+        (now, news)
+    }
+
+    /// Clients on this machine go on to stamp with a clock that nobody sets.
+    fn go_on_shifting(&mut self, uptime: Duration, now: i64) {
+        let Some(shift) = self.shifts.last_mut().filter(|_| self.is_still_wrong) else { return };
+        shift.seen_at = Some(uptime);
+        if shift.latest != i64::MAX {
+            shift.latest = now;
+        } else if let to = now.saturating_sub(shift.by)
+            && to.saturating_sub(shift.from) <= shift.by.saturating_abs()
+        {
+            shift.to = to.max(shift.to);
+        }
     }
 
     fn at(&self, uptime: Duration, wall: Duration) -> Duration {
         match self.source {
             Source::Wall => wall,
-            Source::Unknown { base } | Source::Told { base } => {
+            Source::Unknown { base, .. } | Source::Told { base } => {
                 Duration::from_nanos(base.saturating_add(nanos(uptime)).try_into().unwrap_or_default())
             }
         }
     }
 
-    /// A server says `date`, at a moment between two readings of ours.
-    pub fn told(&mut self, date: Duration, sent: Duration, answered: Duration, uptime: Duration) -> News {
-        let is_plausible = (PLAUSIBLE_FROM..PLAUSIBLE_UNTIL).contains(&date);
-        if !is_plausible || (self.is_known() && sent.saturating_sub(TOLERATED) <= date && date <= answered + TOLERATED) {
+    /// A server says `date`, at a moment between `sent` and now, when the time that is told is `answered`.
+    pub fn told(&mut self, date: Duration, sent: Duration, answered: Duration, now: Reading) -> News {
+        if !(PLAUSIBLE_FROM..PLAUSIBLE_UNTIL).contains(&date) {
             return News::None;
         }
-        let by = nanos(date) - nanos(answered);
+        // It may have been set meanwhile, also back.
+        let (earliest, latest) = (sent.min(answered).saturating_sub(TOLERATED), answered.saturating_add(TOLERATED));
+        let (is_unknown, by) = (matches!(self.source, Source::Unknown { .. }), nanos(date) - nanos(answered));
+        if !is_unknown && (earliest..=latest).contains(&date) {
+            self.doubt = None;
+            return self.confirmed(now);
+        }
+        let first = self.doubt.replace(by);
+        if !is_unknown && first.is_none_or(|first| AGREES.as_nanos() as u64 <= first.abs_diff(by)) {
+            return News::None; // one word against another
+        }
+        self.is_confirmed = true;
         match self.source {
-            Source::Unknown { .. } => self.set(by, nanos(date), uptime),
+            Source::Unknown { .. } => {
+                self.set(by, nanos(date), now.uptime);
+                self.is_still_wrong = true;
+            }
             Source::Wall => {
-                // Where the times of before and of now overlap, nobody can tell by a stamp which it was.
-                let (from, to) = (self.started, nanos(answered));
-                if to.saturating_sub(from) <= by.saturating_abs() {
-                    self.push(Shift { from, to, by, latest: i64::MAX, seen_at: uptime });
+                self.is_still_wrong = self.push_clear(nanos(answered), by, now.uptime);
+            }
+            // What was said before was wrong, or the machine's clock has been set since.
+            Source::Told { .. } => {
+                if let Some(shift) = self.shifts.last_mut().filter(|_| self.is_still_wrong) {
+                    shift.by = shift.by.saturating_add(by);
                 }
             }
-            Source::Told { .. } => (),
         }
-        self.source = Source::Told { base: nanos(date) - nanos(uptime) };
+        self.source = Source::Told { base: nanos(date) - nanos(now.uptime) };
         News::Corrected(by)
     }
 
-    /// Nobody will tell: stamps stay as they are.
+    /// A server agrees. If the wall clock has leapt since the start, it was wrong before.
+    fn confirmed(&mut self, now: Reading) -> News {
+        if self.source != Source::Wall || std::mem::replace(&mut self.is_confirmed, true) {
+            return News::None;
+        }
+        let by = self.leapt(now);
+        if by.unsigned_abs() <= TOLERATED.as_nanos() as u64 {
+            return News::None;
+        }
+        self.push_clear(self.started.saturating_add(nanos(now.uptime + now.slept)), by, now.uptime);
+        News::Set(by)
+    }
+
+    /// What was stamped from the start up to `to` lacks `by`. Where the times of before and of now overlap, nobody can tell by a stamp which it
+    /// was, and it stays; whether it does not.
+    fn push_clear(&mut self, to: i64, by: i64, uptime: Duration) -> bool {
+        let is_clear = to.saturating_sub(self.started) <= by.saturating_abs();
+        if is_clear {
+            self.push(Shift { from: self.started, to, by, latest: i64::MAX, seen_at: Some(uptime) });
+        }
+        is_clear
+    }
+
+    /// Nobody will tell: what leaves does so with the stamps that it has, unless somebody sets the clock after all.
     pub fn give_up(&mut self) {
-        if let Source::Unknown { base } = self.source {
-            self.source = Source::Told { base };
+        if let Source::Unknown { is_awaited, .. } = &mut self.source {
+            *is_awaited = false;
         }
     }
 
     fn set(&mut self, by: i64, now: i64, uptime: Duration) {
-        self.push(Shift { from: 0, to: nanos(PLAUSIBLE_FROM), by, latest: now, seen_at: uptime });
+        self.push(Shift { from: 0, to: nanos(PLAUSIBLE_FROM), by, latest: now, seen_at: Some(uptime) });
     }
 
     fn push(&mut self, shift: Shift) {
@@ -215,6 +314,10 @@ mod tests {
         clock.shifts().iter().filter(|shift| shift.concerns(uptime, unix)).copied().collect()
     }
 
+    fn at(uptime: Duration, wall: Duration) -> Reading {
+        Reading { uptime, slept: Duration::ZERO, wall }
+    }
+
     fn n(seconds: u64) -> i64 {
         nanos(s(seconds))
     }
@@ -222,9 +325,9 @@ mod tests {
     #[test]
     fn a_clock_that_can_be_right_is_believed_and_costs_nothing() {
         let mut clock = WallClock::new(s(TRUTH));
-        assert!(clock.is_believed() && clock.is_known());
+        assert!(clock.is_believed() && clock.is_known(at(s(1), s(TRUTH + 1))));
         assert_eq!(clock.read(s(5), s(TRUTH + 5)), (s(TRUTH + 5), News::None));
-        assert_eq!(clock.told(s(TRUTH + 500), s(TRUTH + 5), s(TRUTH + 6), s(6)), News::None);
+        assert_eq!(clock.told(s(TRUTH + 500), s(TRUTH + 5), s(TRUTH + 6), at(s(6), s(TRUTH + 6))), News::None);
         assert!(shifts_for(&clock, s(5), s(TRUTH + 5)).is_empty());
     }
 
@@ -232,15 +335,15 @@ mod tests {
     fn a_board_that_starts_in_1970_is_told_by_a_server() {
         let mut clock = WallClock::new(s(7));
         assert_eq!(clock.read(s(10), s(17)), (s(17), News::None));
-        assert!(!clock.is_known());
+        assert!(!clock.is_known(at(s(10), s(17))));
         let stamped = n(12);
-        assert_eq!(clock.told(s(300), s(17), s(18), s(11)), News::None, "its clock is no better");
-        assert_eq!(clock.told(s(TRUTH), s(17), s(18), s(11)), News::Corrected(n(TRUTH - 18)));
+        assert_eq!(clock.told(s(300), s(17), s(18), at(s(11), s(18))), News::None, "its clock is no better");
+        assert_eq!(clock.told(s(TRUTH), s(17), s(18), at(s(11), s(18))), News::Corrected(n(TRUTH - 18)));
         assert_eq!(clock.read(s(21), s(28)).0, s(TRUTH + 10));
         let [shift] = shifts_for(&clock, s(5), s(12))[..] else { panic!("there is one") };
         assert_eq!(shift.apply(stamped), n(TRUTH - 6));
         assert_eq!(shift.apply(n(TRUTH + 1)), n(TRUTH + 1), "a right stamp stays");
-        assert_eq!(shift.apply(n(86_400)), n(TRUTH), "an earlier run had been up for longer");
+        assert_eq!(shift.apply(n(86_400)), n(TRUTH + 10), "an earlier run had been up for longer");
         assert_eq!(clock.read(s(30), s(TRUTH + 19)), (s(TRUTH + 19), News::Agrees), "somebody has set it");
         assert!(clock.is_believed());
     }
@@ -260,7 +363,11 @@ mod tests {
     fn a_plausible_clock_that_is_wrong_is_corrected_both_ways() {
         for (wall, by) in [(TRUTH - 86_400, 86_400), (TRUTH + 86_400, -86_400)] {
             let mut clock = WallClock::new(s(wall));
-            assert_eq!(clock.told(s(TRUTH + 50), s(wall + 50), s(wall + 50), s(50)), News::Corrected(by * NANOS));
+            assert_eq!(clock.told(s(TRUTH + 40), s(wall + 40), s(wall + 40), at(s(40), s(wall + 40))), News::None, "said once");
+            assert_eq!(
+                clock.told(s(TRUTH + 50), s(wall + 50), s(wall + 50), at(s(50), s(wall + 50))),
+                News::Corrected(by * NANOS)
+            );
             assert_eq!(clock.read(s(60), s(wall + 60)).0, s(TRUTH + 60));
             assert_eq!(clock.offset(s(60), s(wall + 60)), by * NANOS);
             assert_eq!(shifts_for(&clock, s(20), s(wall + 20))[0].apply(n(wall + 20)), n(TRUTH + 20));
@@ -268,9 +375,19 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_run_left_without_a_clock_is_moved_by_one_that_has_a_clock_from_the_start() {
+        let clock = WallClock::new(s(TRUTH));
+        let [shift] = shifts_for(&clock, s(5), s(12))[..] else { panic!("there is one") };
+        assert_eq!(shift.apply(n(12)), n(TRUTH), "when it was nobody knows");
+        assert_eq!(shift.apply(n(TRUTH - 3_600)), n(TRUTH - 3_600));
+        assert_eq!(shifts_for(&clock, s(5), s(TRUTH + 5)), [], "what clients stamp with years ago stays");
+    }
+
+    #[test]
     fn stamps_that_could_be_of_before_or_of_now_stay() {
         let mut clock = WallClock::new(s(TRUTH));
-        let told = clock.told(s(TRUTH + 6_000), s(TRUTH + 7_200), s(TRUTH + 7_200), s(7_200));
+        clock.told(s(TRUTH + 5_999), s(TRUTH + 7_199), s(TRUTH + 7_199), at(s(7_199), s(TRUTH + 7_199)));
+        let told = clock.told(s(TRUTH + 6_000), s(TRUTH + 7_200), s(TRUTH + 7_200), at(s(7_200), s(TRUTH + 7_200)));
         assert_eq!(told, News::Corrected(-1_200 * NANOS));
         assert_eq!(shifts_for(&clock, s(100), s(TRUTH + 100)), []);
     }
@@ -278,17 +395,54 @@ mod tests {
     #[test]
     fn an_answer_that_took_long_says_nothing_about_the_clock() {
         let mut clock = WallClock::new(s(TRUTH));
-        assert_eq!(clock.told(s(TRUTH + 5), s(TRUTH + 4), s(TRUTH + 7_200), s(7_200)), News::None);
+        assert_eq!(clock.told(s(TRUTH + 5), s(TRUTH + 4), s(TRUTH + 7_200), at(s(7_200), s(TRUTH + 7_200))), News::None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_while_a_server_answers_is_right_then() {
+        let mut clock = WallClock::new(s(TRUTH + 86_400));
+        assert_eq!(clock.told(s(TRUTH + 1), s(TRUTH + 86_400), s(TRUTH + 1), at(s(1), s(TRUTH + 1))), News::Set(-n(86_400)));
+        assert!(clock.is_believed());
     }
 
     #[test]
     fn where_nobody_tells_the_time_stamps_stay() {
         let mut clock = WallClock::new(s(7));
         clock.give_up();
-        assert!(clock.is_known());
+        assert!(clock.is_known(at(s(9), s(16))));
         assert_eq!(shifts_for(&clock, s(5), s(12)), []);
-        assert_eq!(clock.read(s(10), s(TRUTH)).0, s(17), "until the wall clock agrees or a server tells");
-        assert_eq!(clock.told(s(TRUTH), s(17), s(17), s(10)), News::Corrected(n(TRUTH - 17)));
+        assert_eq!(clock.read(s(10), s(17)).0, s(17));
+        assert_eq!(clock.told(s(TRUTH), s(17), s(17), at(s(10), s(17))), News::Corrected(n(TRUTH - 17)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_after_nobody_told_the_time_moves_the_stamps_of_before() {
+        let mut clock = WallClock::new(s(7));
+        clock.give_up();
+        assert_eq!(clock.read(s(10), s(17)), (s(17), News::None), "nobody said that this is right");
+        assert!(!clock.is_believed());
+        assert_eq!(clock.read(s(100), s(TRUTH)), (s(TRUTH), News::Set(n(TRUTH - 107))));
+        assert_eq!(shifts_for(&clock, s(50), s(57))[0].apply(n(57)), n(TRUTH - 50));
+    }
+
+    #[test]
+    fn while_the_machines_clock_stays_wrong_what_clients_stamp_is_moved() {
+        for (started, by) in [(7, TRUTH - 18 + 11), (TRUTH - 86_400, 86_400), (TRUTH + 86_400, -86_400_i64 as u64)] {
+            let mut clock = WallClock::new(s(started));
+            let truth = |uptime| s(started.wrapping_add(by).wrapping_add(uptime));
+            let wall = |uptime| s(started + uptime);
+            if started != 7 {
+                clock.told(truth(10), wall(10), wall(10), at(s(10), wall(10))); // one that can be right is not doubted at once
+            }
+            clock.told(truth(11), wall(11), wall(11), at(s(11), wall(11)));
+            for uptime in [12, 100, 40_000] {
+                let unix = clock.read(s(uptime), wall(uptime)).0;
+                let shifts = shifts_for(&clock, s(uptime), unix);
+                assert_eq!(shifts.len(), 1, "{started} {uptime}");
+                assert_eq!(shifts[0].apply(nanos(wall(uptime) - s(1))), nanos(truth(uptime) - s(1)), "{started} {uptime}");
+                assert_eq!(shifts[0].apply(nanos(unix)), nanos(unix), "{started} {uptime}: the agent's own stamps are right");
+            }
+        }
     }
 
     #[test]
@@ -298,5 +452,44 @@ mod tests {
             told,
             ["90 seconds behind", "90 seconds ahead", "119 minutes behind", "2 hours behind", "20000 days behind"]
         );
+    }
+
+    #[test]
+    fn one_word_against_another_is_not_enough_to_doubt_a_clock_that_can_be_right() {
+        let mut clock = WallClock::new(s(TRUTH));
+        let told = |clock: &mut WallClock, date, uptime| {
+            clock.told(s(date), s(TRUTH + uptime), s(TRUTH + uptime), at(s(uptime), s(TRUTH + uptime)))
+        };
+        assert_eq!(told(&mut clock, TRUTH + 90_000_000, 5), News::None);
+        assert_eq!(told(&mut clock, TRUTH + 50_000, 6), News::None, "another word");
+        assert_eq!(told(&mut clock, TRUTH + 7, 7), News::None, "the clock is right");
+        assert_eq!(told(&mut clock, TRUTH + 50_000, 8), News::None, "from the beginning");
+        assert_eq!(told(&mut clock, TRUTH + 50_001, 9), News::Corrected(n(50_001 - 9)));
+    }
+
+    #[test]
+    fn a_board_that_goes_on_from_when_it_was_last_alive_and_is_set_later_moves_what_it_stamped_before() {
+        let last_alive = TRUTH - 86_400;
+        let mut clock = WallClock::new(s(last_alive));
+        assert!(clock.is_known(at(s(3_600), s(last_alive + 3_600))));
+        let set = at(s(3_700), s(TRUTH + 3_700));
+        assert!(!clock.is_known(set), "it leapt, and nobody has confirmed it");
+        assert_eq!(clock.told(s(TRUTH + 3_700), set.wall, set.wall, set), News::Set(n(86_400)));
+        assert!(clock.is_known(set) && clock.is_believed());
+        let [shift] = shifts_for(&clock, s(60), s(last_alive + 60))[..] else { panic!("there is one") };
+        assert_eq!(shift.apply(n(last_alive + 60)), n(TRUTH + 60));
+        assert_eq!(shift.apply(n(TRUTH + 3_700)), n(TRUTH + 3_700));
+        assert!(!shift.is_of_any_run(), "an earlier run's stamps from just before were right");
+        let later = at(s(9_000), s(TRUTH + 90_000));
+        assert!(clock.is_known(later), "what leaps after a confirmation is the server's to judge");
+    }
+
+    #[test]
+    fn sleep_is_no_leap() {
+        let mut clock = WallClock::new(s(TRUTH));
+        let awake = Reading { uptime: s(60), slept: s(7_200), wall: s(TRUTH + 7_260) };
+        assert!(clock.is_known(awake));
+        assert_eq!(clock.told(awake.wall, awake.wall, awake.wall, awake), News::None);
+        assert_eq!(shifts_for(&clock, s(5), s(TRUTH + 5)), []);
     }
 }

@@ -23,8 +23,10 @@ def clock_1970(setup: Setup):
     if not library:
         return "left out: libfaketime is not installed"
     told = _run(setup, library[0], "told", _intake_tells)
+    _run(setup, library[0], "early", _intake_tells, 1)  # the first ten seconds of 1970 are zero as a bucket's time
     was_set = _run(setup, library[0], "set", _clock_is_set)
-    return f"told by the intake: {told}; set by somebody: {was_set}"
+    left = _run_left(setup, library[0])
+    return f"told by the intake: {told}; set by somebody: {was_set}; left for a run with a clock: {left}; " + _run_passed_on(setup, library[0])
 
 
 class TellingIntake(FakeIntake):
@@ -45,11 +47,11 @@ class TellingIntake(FakeIntake):
         return super().handle(method, path, headers, body)
 
 
-def _run(setup, library, name, end_outage):
+def _run(setup, library, name, end_outage, uptime=UPTIME_S):
     folder = setup.folder(f"clock_{name}")
     offset = folder / "offset"
     began = time.time()
-    offset.write_text(f"-{began - UPTIME_S:.0f}\n")
+    offset.write_text(f"-{began - uptime:.0f}\n")
     with TellingIntake() as intake:
         env = {
             "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
@@ -59,7 +61,7 @@ def _run(setup, library, name, end_outage):
         with Agent([setup.binary, "run"], setup.agent_env(folder, intake, **env)) as agent:
             ports = agent.ready()
             sent_at = time.time()
-            _send(agent, ports, UPTIME_S + sent_at - began)
+            _send(agent, ports, uptime + sent_at - began)
             wait_until(lambda: intake.asked, GUARD_S, "the first try")
             equal(intake.posts_early, [], "requests with data before anybody knows the time")
             end_outage(intake, offset)
@@ -73,6 +75,55 @@ def _run(setup, library, name, end_outage):
     wrong = {what: stamp - sent_at for what, stamp in stamps.items() if TOLERANCE_S < abs(stamp - sent_at)}
     equal(wrong, {}, "stamps off by seconds")
     return f"{len(stamps)} kinds of stamps within {max(abs(stamp - sent_at) for stamp in stamps.values()):.0f} s"
+
+
+def _run_left(setup, library):
+    """What a run without a clock has left on disk is sent by one that has a clock from its start."""
+    folder = setup.folder("clock_left")
+    began = time.time()
+    with TellingIntake() as intake:
+        env = setup.agent_env(folder, intake, DD_FORWARDER_BACKOFF_BASE="0.01", DD_FORWARDER_BACKOFF_MAX="0.05",
+                              DD_FORWARDER_STORAGE_MAX_DISK_RATIO="1", DD_HEALTH_METRICS="false")
+        wrong = {"LD_PRELOAD": library, "FAKETIME": f"-{began - UPTIME_S:.0f}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        with Agent([setup.binary, "run"], {**env, **wrong}) as agent:
+            _send(agent, agent.ready(), UPTIME_S + time.time() - began)
+            agent.terminate()
+        intake.is_up, started = True, time.time()
+        with Agent([setup.binary, "run"], env) as agent:
+            agent.ready()
+            wait_until(lambda: _arrived(intake), GUARD_S, "all signals at the intake")
+            agent.terminate().require_balanced()
+    intake.require_no_faults()
+    stamps = _stamps(intake)
+    wrong = {what: stamp - started for what, stamp in stamps.items() if TOLERANCE_S < abs(stamp - started)}
+    equal(wrong, {}, "stamps off by seconds")
+    return f"{len(stamps)} kinds of stamps within {max(abs(stamp - started) for stamp in stamps.values()):.0f} s"
+
+
+def _run_passed_on(setup, library):
+    """Where nothing but a tracer's telemetry is to be sent, its intake is asked for the time."""
+    folder = setup.folder("clock_passed_on")
+    with PassedOnIntake() as intake:
+        wrong = {"LD_PRELOAD": library, "FAKETIME": f"-{time.time() - UPTIME_S:.0f}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        env = setup.agent_env(folder, intake, DD_FORWARDER_BACKOFF_BASE="0.01", DD_HEALTH_METRICS="false", **wrong)
+        with Agent([setup.binary, "run"], env) as agent:
+            equal(post(agent.ready()[1], "/telemetry/proxy/api/v2/apmtelemetry", b"{}")[0], 200, "answer to telemetry")
+            wait_until(lambda: "POST" in [method for method, _ in intake.seen], 10, "telemetry at the intake")
+            agent.terminate().require_balanced()
+        equal(intake.seen, [("GET", "/"), ("POST", "/api/v2/apmtelemetry")], "requests")
+    return "telemetry alone asks, too"
+
+
+class PassedOnIntake(FakeIntake):
+    """Takes everything."""
+
+    def __init__(self):
+        self.seen = []
+        super().__init__(API_KEY)
+
+    def handle(self, method, path, headers, body):
+        self.seen.append((method, path))
+        return Answer(202, b"{}", headers={"Date": formatdate(time.time(), usegmt=True)})
 
 
 def _intake_tells(intake, _offset):
