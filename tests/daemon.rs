@@ -135,6 +135,35 @@ fn what_keeps_the_agent_from_starting_is_the_starters_code_and_line() {
 }
 
 #[test]
+fn an_agent_that_is_killed_while_it_starts_is_an_error_of_the_starter() {
+    if !can_start_itself() {
+        return;
+    }
+    let folder = folder("daemon-killed");
+    let config = folder.join("datadog.yaml");
+    assert!(Command::new("mkfifo").arg(&config).status().unwrap().success());
+    let mut starter = Command::new(env!("CARGO_BIN_EXE_mote"));
+    starter.args(["run", "--daemon", "--pid-file", "mote.pid", "--config", config.to_str().unwrap()]);
+    starter.current_dir(&folder).env_clear().envs(settings()).stdin(Stdio::null()).stderr(Stdio::piped());
+    // A pipe that somebody could always write more to has no end, so the agent waits for its settings.
+    let _both = fs::OpenOptions::new().read(true).write(true).open(&config).unwrap();
+    let mut starter = starter.spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", starter.id());
+    if !Path::new(&children).exists() {
+        starter.kill().unwrap(); // not every kernel tells; and without settings there is no key, so the agent ends
+        starter.wait().unwrap();
+        return;
+    }
+    let child = || fs::read_to_string(&children).ok()?.trim().parse().ok().and_then(Pid::from_raw);
+    wait_until("the agent is started", || child().is_some());
+    kill_process(child().unwrap(), Signal::KILL).unwrap();
+    let output = starter.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(70), "{output:?}");
+    assert!(text(&output).contains("mote: the agent did not start in the background: signal: 9"), "{output:?}");
+    assert!(!folder.join("mote.pid").exists());
+}
+
+#[test]
 fn a_second_agent_on_the_same_pid_file_ends_with_an_error() {
     let folder = folder("pid-held");
     let path = folder.join("mote.pid");

@@ -35,10 +35,10 @@ pub fn starts_another(args: &RunArgs, place: Place) -> bool {
 pub fn start_another(program: &OsStr) -> Result<Exit, StartError> {
     match daemon::start(program).map_err(StartError::Background)? {
         None => Ok(Exit::Clean),
-        // It has said why itself.
+        // It has said why itself, but where a signal ended it; and 0 is for one that is ready.
         Some(status) => match status.code().and_then(|code| u8::try_from(code).ok()) {
-            Some(code) => Ok(Exit::Same(code)),
-            None => Err(StartError::Background(io::Error::other(status.to_string()))),
+            Some(code @ 1..) => Ok(Exit::Same(code)),
+            _ => Err(StartError::Background(io::Error::other(status.to_string()))),
         },
     }
 }
