@@ -207,7 +207,8 @@ impl Keeping {
         }
         if let Some(disk) = &mut self.disk {
             disk.settle(self.lines.iter().flat_map(|line| line.queue.take_settled()).collect());
-            if self.expire_at <= now.uptime {
+            // What is old, nobody can tell while the clock is in doubt.
+            if self.expire_at <= now.uptime && self.clock.is_known() {
                 self.expire_at = now.uptime + EXPIRE_EVERY;
                 disk.expire(now, &self.clock.shifts());
             }
@@ -215,12 +216,13 @@ impl Keeping {
         for index in 0..self.lines.len() {
             self.spill(index, now, all);
         }
+        let is_known = self.clock.is_known(); // asked first, so that all shifts are there then
         let shifts = self.clock.shifts();
         for line in &mut self.lines {
             let mut stored = 0;
             if let Some(disk) = &mut self.disk {
                 if !all && line.queue.wants_stored() {
-                    restore(line, disk, &self.ledger, now, &shifts);
+                    restore(line, disk, &self.ledger, now, is_known.then_some(&shifts));
                 }
                 stored = disk.waiting(&line.kinds);
             }
@@ -361,13 +363,13 @@ fn head_of(body: &Body) -> Head {
     }
 }
 
-/// Brings the newest body of the kind whose turn it is back to its queue.
-fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now, shifts: &[Shift]) {
+/// Brings the newest body of the kind whose turn it is back to its queue. `shifts` are `None` while nobody knows what time it is.
+fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now, shifts: Option<&Vec<Shift>>) {
     for _ in 0..line.kinds.len() {
         let code = line.kinds[line.turn % line.kinds.len()];
         line.turn = (line.turn + 1) % line.kinds.len();
         while let Some((ticket, entry)) = disk.take_newest(code) {
-            if disk.give_up_if_old(ticket, &entry, now, shifts) {
+            if shifts.is_some_and(|shifts| disk.give_up_if_old(ticket, &entry, now, shifts)) {
                 continue;
             }
             if !line.queue.reserve(entry.bytes as usize) {
@@ -379,7 +381,7 @@ fn restore(line: &mut Line, disk: &mut Disk, ledger: &Arc<Ledger>, now: Now, shi
                 let unused = (entry.bytes as usize).saturating_sub(bytes.len());
                 line.queue.room.free(unused);
                 let signal = Signal::ALL[usize::from(head.signal).min(Signal::ALL.len() - 1)];
-                let age = disk.age(ticket, &entry, now, shifts).unwrap_or_default();
+                let age = shifts.and_then(|shifts| disk.age(ticket, &entry, now, shifts)).unwrap_or_default();
                 return line.queue.restore(Body {
                     kind: kind_of(code).map_or(KINDS[0].kind, |row| row.kind),
                     address: Some(head.address).filter(|address| !address.is_empty()),

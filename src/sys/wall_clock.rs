@@ -30,6 +30,9 @@ const SHIFTS_MAX: usize = 4;
 
 const NANOS: i64 = 1_000_000_000;
 
+/// Points and statistics are stamped with the beginning of ten seconds.
+const BUCKET: i64 = 10 * NANOS;
+
 /// Stamps from a time when the clock was wrong, and where they belong. In nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shift {
@@ -250,7 +253,8 @@ impl WallClock {
     fn push_clear(&mut self, to: i64, by: i64, uptime: Duration) -> bool {
         let is_clear = to.saturating_sub(self.started) <= by.saturating_abs();
         if is_clear {
-            self.push(Shift { from: self.started, to, by, latest: i64::MAX, seen_at: Some(uptime) });
+            let from = self.started - self.started % BUCKET; // points have the time of their bucket
+            self.push(Shift { from, to, by, latest: i64::MAX, seen_at: Some(uptime) });
         }
         is_clear
     }

@@ -51,6 +51,7 @@ def outage_20s(setup: Setup):
                 intake.turn(**mood)
                 load.stopping.wait(PHASE_S)
                 if mood.get("status") == 403:
+                    intake.turn()
                     agent.signal(signal.SIGHUP)  # the key is resolved again at once and not within a minute
             before = load.sent
             intake.turn()
