@@ -93,7 +93,7 @@ def comparison_notices_every_difference():
         lambda t: t[1]["links"].pop(), lambda t: t[1]["links"][0].update(span_id=98), lambda t: t[1]["events"].pop(),
         lambda t: t[1]["events"][0]["attributes"].update(ratio=0.25), lambda t: t[1]["links"][0].update(tracestate=""),
         lambda t: t[1]["meta"].update(extra="1"), lambda t: t[1]["metrics"].update(extra=1), lambda t: t.pop(),
-        lambda t: t[0].update(priority=2), lambda t: t[1].update(top_level=True),
+        lambda t: t[1]["meta_struct"].clear(), lambda t: t[0].update(priority=2), lambda t: t[1].update(top_level=True),
         lambda t: t.append({**t[0], "span_id": "77"}),
         lambda t: t[0].update(trace_id="0" * 16 + t[0]["trace_id"][16:]),
     ]
@@ -198,7 +198,7 @@ def _truth_and_chunks():
         "trace_id": f"6553f10000000000{span.traceID:016x}", "span_id": str(span.spanID), "parent_id": str(span.parentID),
         "name": span.name, "service": span.service, "resource": span.resource, "type": span.type, "error": span.error,
         "start": span.start, "duration": span.duration, "meta": dict(span.meta), "metrics": dict(span.metrics),
-        "top_level": span is root, "priority": 1, "links": [], "events": [],
+        "meta_struct": {key: value.hex() for key, value in span.meta_struct.items()}, "top_level": span is root, "priority": 1, "links": [], "events": [],
     } for span in (root, child)]
     trace_id, attributes = "6553f100000000001122334455667788", {"reason": "retry"}
     truth[1]["links"] = [{"trace_id": trace_id, "span_id": 99, "attributes": attributes, "tracestate": "dd=s:1"}]
