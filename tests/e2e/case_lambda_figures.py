@@ -20,7 +20,7 @@ from fake_intake import FakeIntake
 from fake_lambda import FakeLambda
 from recording import Invocation, init_events
 
-STARTS, INVOCATIONS = 20, 1_000
+STARTS, INVOCATIONS, OUTAGE_INVOCATIONS = 20, 1_000, 100
 
 
 class Sink(FakeServer):
@@ -34,11 +34,25 @@ class Sink(FakeServer):
         return Answer(202, b"{}")
 
 
+class Failing(FakeServer):
+    """An intake that fails."""
+
+    def __init__(self):
+        self.asked = 0
+        super().__init__()
+        self.url = f"http://{self.address}"
+
+    def handle(self, *_):
+        self.asked += 1
+        return Answer(500)
+
+
 def lambda_figures(setup: Setup):
     folder = setup.folder("lambda_figures")
     executable = install(setup, folder)
     try:
-        lines = [_starts(setup, folder, executable), _thousand(setup, folder, executable), _sizes(folder, executable)]
+        lines = [_starts(setup, folder, executable), _thousand(setup, folder, executable), _outage(setup, folder, executable),
+                 _sizes(folder, executable)]
     finally:
         executable.unlink()
     for line in lines:
@@ -117,6 +131,37 @@ def _thousand(setup, folder, executable):
     waits.sort()
     return (f"PSS KiB at the first /next {idle}, after {INVOCATIONS} invocations {after}; CPU ms an invocation {cpu / INVOCATIONS:.2f}; end of an invocation to "
             f"the next /next, what the harness takes included: median {waits[len(waits) // 2]:.2f} ms, 99 of 100 below {waits[len(waits) * 99 // 100]:.2f}")
+
+
+def _outage(setup, folder, executable):
+    """The same with an intake that fails: what invocations cost after the breaker has opened."""
+    lines, waits = [f"line {number}\n" for number in range(10)], []
+    with Failing() as intake, FakeLambda(NAME) as api:
+        env = {"DD_SERVERLESS_FLUSH_STRATEGY": "end", "DD_LAMBDA_PROC_ENHANCED_METRICS": "false", "DD_FORWARDER_BACKOFF_BASE": "7200",
+               "DD_FORWARDER_BACKOFF_MAX": "7200", "DD_FORWARDER_STORAGE_MAX_DISK_RATIO": "1"}
+        with Agent([executable], lambda_env(setup, folder, intake, api) | env) as agent:
+            api.wait_next(1)
+            report = []
+            for number in range(1 + OUTAGE_INVOCATIONS):
+                invocation = Invocation(f"66666666-aaaa-4bbb-8ccc-{number:012}", lines=lines, cold=number == 0)
+                api.answer_next(invocation.invoke(int(time.time() * 1000) + 1000 * GUARD_S))
+                api.send_telemetry(report + (init_events(invocation.at(-1)) if number == 0 else []) + invocation.begin())
+                ended = time.monotonic_ns()
+                api.send_telemetry([invocation.done()])
+                api.wait_next(number + 2)
+                waits.append((time.monotonic_ns() - ended) / 1e6)
+                report = [invocation.report()]
+                if number == 0:
+                    began, tried = agent.cpu_ms(), intake.asked
+            cpu = agent.cpu_ms() - began
+            # Metrics and spans have endpoints of their own, which may be tried for the first time in between.
+            check(intake.asked - tried <= 3, f"{intake.asked - tried} tries in {OUTAGE_INVOCATIONS} invocations")
+            api.send_telemetry(report)
+            api.shutdown("spindown", SHUTDOWN_MS)
+            check(agent.process.wait(GUARD_S) == 0, agent.tail())  # its last line tells of the spool
+    waits = sorted(waits[1:])
+    return (f"without an intake, {OUTAGE_INVOCATIONS} invocations after the breaker opened: CPU ms an invocation {cpu / OUTAGE_INVOCATIONS:.2f}; end of an "
+            f"invocation to the next /next: median {waits[len(waits) // 2]:.2f} ms")
 
 
 def _sizes(folder, executable):

@@ -2,11 +2,9 @@
 1970, full flash, another key. libfaketime moves the wall clock; a tmpfs is the flash."""
 
 import glob
-import re
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 from agent import GUARD_S, Agent, Setup
 from case_clock import LIBRARY
@@ -25,7 +23,7 @@ class Week:
     def __init__(self, setup, library, folder, intake, door):
         self.setup, self.folder, self.intake, self.door = setup, folder, intake, door
         self.flash, self.key, self.offset = folder / "flash", folder / "key", folder / "offset"
-        self.ahead, self.load, self.sent, self.starts, self.written = 0, None, 0, 0, 0
+        self.ahead, self.load, self.sent, self.starts = 0, None, 0, 0
         self.env = setup.agent_env(folder, **FAST, **{
             "LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": str(self.offset), "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DD_DD_URL": door.url, "DD_APM_DD_URL": door.url,
@@ -54,14 +52,12 @@ class Week:
 
     def cut_power(self):
         """In the middle of a load."""
-        self._note_writes()
         self.agent.process.kill()
         self.agent.process.wait()
         self.sent = self.load.sent
         self.list_spool()
 
     def stop(self):
-        self._note_writes()
         old = any("too_old" in row for row in self.agent.ledger_now().signals.values())
         ledger = self.agent.terminate(code=75 if old else 0)
         check(" balanced " in ledger.text and all(ledger.settles(name) for name in ledger.signals), ledger.text)
@@ -84,9 +80,6 @@ class Week:
             return all(row["memory"] == row["spool"] == 0 for row in rows)
 
         wait_until(through, GUARD_S, "everything sent")
-
-    def _note_writes(self):
-        self.written += int(re.search(r"^write_bytes: (\d+)", Path(f"/proc/{self.agent.pid}/io").read_text(), re.M)[1])
 
 
 def bad_week(setup: Setup):
