@@ -38,6 +38,7 @@ use crate::sys::net::NetError;
 use crate::sys::net::Request;
 use crate::sys::net::tell_status;
 use crate::sys::random::Random;
+use crate::sys::wall_clock::Authentic;
 use crate::sys::wall_clock::Shift;
 use crate::sys::worker::Worker;
 use std::fmt;
@@ -302,7 +303,7 @@ fn ask_the_time(intake: &Intake, body: &Body, queue: &Queue, clock: Clock) -> bo
     let timeout = Some(queue.request_time(intake.timeout));
     let request = Request { method: "GET", url: &url, headers: &[], body: &[], timeout, answer_bytes_max: ANSWER_BYTES_MAX };
     let Ok(answer) = intake.client.send(&request) else { return false };
-    tell_the_time(&answer, clock, sent);
+    tell_the_time(&answer, &url, clock, sent);
     clock.give_up(); // where it did not tell, nobody will
     true
 }
@@ -313,9 +314,9 @@ fn origin(address: &str) -> &str {
     address[host..].find(['/', '?']).map_or(address, |end| &address[..host + end])
 }
 
-fn tell_the_time(answer: &Answer, clock: Clock, sent: Now) {
+fn tell_the_time(answer: &Answer, url: &str, clock: Clock, sent: Now) {
     if let Some(date) = answer.header("date").and_then(http_date) {
-        clock.told(date, sent);
+        clock.told(date, sent, if url.starts_with("https:") { Authentic::Yes } else { Authentic::No });
     }
 }
 
@@ -353,9 +354,8 @@ fn post(intake: &Intake, key: &ApiKey, body: &Body, queue: &Queue, care: Care, r
     let sent = remarks.clock.now();
     let outcome = match intake.client.send(&request) {
         Ok(answer) => {
-            // Who can put himself between us and the intake may say what he likes.
-            if care == Care::Main && intake.base.starts_with("https:") {
-                tell_the_time(&answer, remarks.clock, sent);
+            if care == Care::Main {
+                tell_the_time(&answer, &url, remarks.clock, sent);
             }
             let now = remarks.clock.now().unix;
             let retry_after = answer.header("retry-after").and_then(|text| asked_pause(text, answer.header("date"), now));

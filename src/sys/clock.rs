@@ -4,6 +4,7 @@
 //! finds the network; time stamps are taken from the wall clock (`unix`).
 
 use crate::sys::wall_clock;
+use crate::sys::wall_clock::Authentic;
 use crate::sys::wall_clock::News;
 use crate::sys::wall_clock::Reading;
 use crate::sys::wall_clock::Shift;
@@ -154,11 +155,11 @@ impl Clock {
     }
 
     /// A server that was asked at `sent` and has just answered says that it is `date`.
-    pub fn told(&self, date: Duration, sent: Now) {
+    pub fn told(&self, date: Duration, sent: Now, authentic: Authentic) {
         let now = self.now();
         if let Some(truth) = self.truth {
             let reading = self.reading();
-            truth.change(|wall_clock| ((), wall_clock.told(date, sent.unix, now.unix, reading)));
+            truth.change(|wall_clock| ((), wall_clock.told(date, sent.unix, now.unix, reading, authentic)));
         }
     }
 

@@ -91,6 +91,15 @@ pub struct WallClock {
     doubt: Option<i64>,
 }
 
+/// Whether nobody can have put himself between us and who tells the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentic {
+    /// It came over TLS.
+    Yes,
+    /// It did not.
+    No,
+}
+
 /// One reading of the machine's clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -199,8 +208,9 @@ impl WallClock {
         }
     }
 
-    /// A server says `date`, at a moment between `sent` and now, when the time that is told is `answered`.
-    pub fn told(&mut self, date: Duration, sent: Duration, answered: Duration, now: Reading) -> News {
+    /// A server says `date`, at a moment between `sent` and now, when the time that is told is `answered`. Only one that is `authentic` may
+    /// contradict a clock that can be right; any may agree with it.
+    pub fn told(&mut self, date: Duration, sent: Duration, answered: Duration, now: Reading, authentic: Authentic) -> News {
         if !(PLAUSIBLE_FROM..PLAUSIBLE_UNTIL).contains(&date) {
             return News::None;
         }
@@ -210,6 +220,9 @@ impl WallClock {
         if !is_unknown && (earliest..=latest).contains(&date) {
             self.doubt = None;
             return self.confirmed(now);
+        }
+        if !is_unknown && authentic == Authentic::No {
+            return News::None;
         }
         let first = self.doubt.replace(by);
         if !is_unknown && first.is_none_or(|first| AGREES.as_nanos() as u64 <= first.abs_diff(by)) {
@@ -331,7 +344,7 @@ mod tests {
         let mut clock = WallClock::new(s(TRUTH));
         assert!(clock.is_believed() && clock.is_known(at(s(1), s(TRUTH + 1))));
         assert_eq!(clock.read(s(5), s(TRUTH + 5)), (s(TRUTH + 5), News::None));
-        assert_eq!(clock.told(s(TRUTH + 500), s(TRUTH + 5), s(TRUTH + 6), at(s(6), s(TRUTH + 6))), News::None);
+        assert_eq!(clock.told(s(TRUTH + 500), s(TRUTH + 5), s(TRUTH + 6), at(s(6), s(TRUTH + 6)), Authentic::Yes), News::None);
         assert!(shifts_for(&clock, s(5), s(TRUTH + 5)).is_empty());
     }
 
@@ -341,8 +354,8 @@ mod tests {
         assert_eq!(clock.read(s(10), s(17)), (s(17), News::None));
         assert!(!clock.is_known(at(s(10), s(17))));
         let stamped = n(12);
-        assert_eq!(clock.told(s(300), s(17), s(18), at(s(11), s(18))), News::None, "its clock is no better");
-        assert_eq!(clock.told(s(TRUTH), s(17), s(18), at(s(11), s(18))), News::Corrected(n(TRUTH - 18)));
+        assert_eq!(clock.told(s(300), s(17), s(18), at(s(11), s(18)), Authentic::Yes), News::None, "its clock is no better");
+        assert_eq!(clock.told(s(TRUTH), s(17), s(18), at(s(11), s(18)), Authentic::Yes), News::Corrected(n(TRUTH - 18)));
         assert_eq!(clock.read(s(21), s(28)).0, s(TRUTH + 10));
         let [shift] = shifts_for(&clock, s(5), s(12))[..] else { panic!("there is one") };
         assert_eq!(shift.apply(stamped), n(TRUTH - 6));
@@ -367,9 +380,13 @@ mod tests {
     fn a_plausible_clock_that_is_wrong_is_corrected_both_ways() {
         for (wall, by) in [(TRUTH - 86_400, 86_400), (TRUTH + 86_400, -86_400)] {
             let mut clock = WallClock::new(s(wall));
-            assert_eq!(clock.told(s(TRUTH + 40), s(wall + 40), s(wall + 40), at(s(40), s(wall + 40))), News::None, "said once");
             assert_eq!(
-                clock.told(s(TRUTH + 50), s(wall + 50), s(wall + 50), at(s(50), s(wall + 50))),
+                clock.told(s(TRUTH + 40), s(wall + 40), s(wall + 40), at(s(40), s(wall + 40)), Authentic::Yes),
+                News::None,
+                "said once"
+            );
+            assert_eq!(
+                clock.told(s(TRUTH + 50), s(wall + 50), s(wall + 50), at(s(50), s(wall + 50)), Authentic::Yes),
                 News::Corrected(by * NANOS)
             );
             assert_eq!(clock.read(s(60), s(wall + 60)).0, s(TRUTH + 60));
@@ -390,8 +407,9 @@ mod tests {
     #[test]
     fn stamps_that_could_be_of_before_or_of_now_stay() {
         let mut clock = WallClock::new(s(TRUTH));
-        clock.told(s(TRUTH + 5_999), s(TRUTH + 7_199), s(TRUTH + 7_199), at(s(7_199), s(TRUTH + 7_199)));
-        let told = clock.told(s(TRUTH + 6_000), s(TRUTH + 7_200), s(TRUTH + 7_200), at(s(7_200), s(TRUTH + 7_200)));
+        clock.told(s(TRUTH + 5_999), s(TRUTH + 7_199), s(TRUTH + 7_199), at(s(7_199), s(TRUTH + 7_199)), Authentic::Yes);
+        let told =
+            clock.told(s(TRUTH + 6_000), s(TRUTH + 7_200), s(TRUTH + 7_200), at(s(7_200), s(TRUTH + 7_200)), Authentic::Yes);
         assert_eq!(told, News::Corrected(-1_200 * NANOS));
         assert_eq!(shifts_for(&clock, s(100), s(TRUTH + 100)), []);
     }
@@ -399,13 +417,19 @@ mod tests {
     #[test]
     fn an_answer_that_took_long_says_nothing_about_the_clock() {
         let mut clock = WallClock::new(s(TRUTH));
-        assert_eq!(clock.told(s(TRUTH + 5), s(TRUTH + 4), s(TRUTH + 7_200), at(s(7_200), s(TRUTH + 7_200))), News::None);
+        assert_eq!(
+            clock.told(s(TRUTH + 5), s(TRUTH + 4), s(TRUTH + 7_200), at(s(7_200), s(TRUTH + 7_200)), Authentic::Yes),
+            News::None
+        );
     }
 
     #[test]
     fn a_clock_that_is_set_back_while_a_server_answers_is_right_then() {
         let mut clock = WallClock::new(s(TRUTH + 86_400));
-        assert_eq!(clock.told(s(TRUTH + 1), s(TRUTH + 86_400), s(TRUTH + 1), at(s(1), s(TRUTH + 1))), News::Set(-n(86_400)));
+        assert_eq!(
+            clock.told(s(TRUTH + 1), s(TRUTH + 86_400), s(TRUTH + 1), at(s(1), s(TRUTH + 1)), Authentic::Yes),
+            News::Set(-n(86_400))
+        );
         assert!(clock.is_believed());
     }
 
@@ -416,7 +440,7 @@ mod tests {
         assert!(clock.is_known(at(s(9), s(16))));
         assert_eq!(shifts_for(&clock, s(5), s(12)), []);
         assert_eq!(clock.read(s(10), s(17)).0, s(17));
-        assert_eq!(clock.told(s(TRUTH), s(17), s(17), at(s(10), s(17))), News::Corrected(n(TRUTH - 17)));
+        assert_eq!(clock.told(s(TRUTH), s(17), s(17), at(s(10), s(17)), Authentic::Yes), News::Corrected(n(TRUTH - 17)));
     }
 
     #[test]
@@ -436,9 +460,9 @@ mod tests {
             let truth = |uptime| s(started.wrapping_add(by).wrapping_add(uptime));
             let wall = |uptime| s(started + uptime);
             if started != 7 {
-                clock.told(truth(10), wall(10), wall(10), at(s(10), wall(10))); // one that can be right is not doubted at once
+                clock.told(truth(10), wall(10), wall(10), at(s(10), wall(10)), Authentic::Yes); // one that can be right is not doubted at once
             }
-            clock.told(truth(11), wall(11), wall(11), at(s(11), wall(11)));
+            clock.told(truth(11), wall(11), wall(11), at(s(11), wall(11)), Authentic::Yes);
             for uptime in [12, 100, 40_000] {
                 let unix = clock.read(s(uptime), wall(uptime)).0;
                 let shifts = shifts_for(&clock, s(uptime), unix);
@@ -462,7 +486,7 @@ mod tests {
     fn one_word_against_another_is_not_enough_to_doubt_a_clock_that_can_be_right() {
         let mut clock = WallClock::new(s(TRUTH));
         let told = |clock: &mut WallClock, date, uptime| {
-            clock.told(s(date), s(TRUTH + uptime), s(TRUTH + uptime), at(s(uptime), s(TRUTH + uptime)))
+            clock.told(s(date), s(TRUTH + uptime), s(TRUTH + uptime), at(s(uptime), s(TRUTH + uptime)), Authentic::Yes)
         };
         assert_eq!(told(&mut clock, TRUTH + 90_000_000, 5), News::None);
         assert_eq!(told(&mut clock, TRUTH + 50_000, 6), News::None, "another word");
@@ -478,7 +502,7 @@ mod tests {
         assert!(clock.is_known(at(s(3_600), s(last_alive + 3_600))));
         let set = at(s(3_700), s(TRUTH + 3_700));
         assert!(!clock.is_known(set), "it leapt, and nobody has confirmed it");
-        assert_eq!(clock.told(s(TRUTH + 3_700), set.wall, set.wall, set), News::Set(n(86_400)));
+        assert_eq!(clock.told(s(TRUTH + 3_700), set.wall, set.wall, set, Authentic::Yes), News::Set(n(86_400)));
         assert!(clock.is_known(set) && clock.is_believed());
         let [shift] = shifts_for(&clock, s(60), s(last_alive + 60))[..] else { panic!("there is one") };
         assert_eq!(shift.apply(n(last_alive + 60)), n(TRUTH + 60));
@@ -493,7 +517,19 @@ mod tests {
         let mut clock = WallClock::new(s(TRUTH));
         let awake = Reading { uptime: s(60), slept: s(7_200), wall: s(TRUTH + 7_260) };
         assert!(clock.is_known(awake));
-        assert_eq!(clock.told(awake.wall, awake.wall, awake.wall, awake), News::None);
+        assert_eq!(clock.told(awake.wall, awake.wall, awake.wall, awake, Authentic::Yes), News::None);
         assert_eq!(shifts_for(&clock, s(5), s(TRUTH + 5)), []);
+    }
+
+    #[test]
+    fn whoever_can_be_imitated_may_agree_and_not_contradict() {
+        let mut clock = WallClock::new(s(TRUTH));
+        for uptime in [5, 6, 7] {
+            let now = at(s(uptime), s(TRUTH + uptime));
+            assert_eq!(clock.told(s(TRUTH + 90_000), now.wall, now.wall, now, Authentic::No), News::None);
+        }
+        let now = at(s(8), s(TRUTH + 8));
+        clock.told(s(TRUTH + 8), now.wall, now.wall, now, Authentic::No);
+        assert!(clock.is_known(at(s(9), s(TRUTH + 90_000))), "it has agreed");
     }
 }

@@ -1,6 +1,7 @@
 """Cases `outage_20s` and `outage_26h`: an intake that fails in every way, and one that is away for longer than it takes old data."""
 
 import glob
+import json
 import signal
 import time
 from email.utils import formatdate
@@ -89,9 +90,10 @@ def outage_26h(setup: Setup):
     fake = {"LD_PRELOAD": library[0], "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
     with MoodyIntake(lambda: time.time() + ahead[0]) as intake, Door(intake) as door:
-        door.turn("refuse")
         with Agent([setup.binary, "run"], _env(setup, folder, door.url, **fake)) as agent:
             load = Load(agent, 0, lambda: time.time() + ahead[0])
+            _deliver_one(agent, load)  # the intake agrees with the clock, so that a leap is time that has passed
+            door.turn("refuse")
             for hours in (0, 9, 25.5):
                 leap(hours)
                 load.send(10)
@@ -104,7 +106,7 @@ def outage_26h(setup: Setup):
             ledger = agent.terminate(code=75)
         found = arrived(intake)
     equal(sorted(found["spans"]), list(range(1, 31)), "spans, which the intake takes whatever their age")
-    equal(sorted(found["lines"]), list(range(11, 31)), "lines of the last 18 hours")
+    equal(sorted(found["lines"]), [0, *range(11, 31)], "lines of the last 18 hours, and the one before")
     equal((found["counted"], found["values"], found["checks"]), (10, 10, 10), "points and checks of the last hour")
     equal(found["events"], 20, "events of the last 18 hours")
     rows = ledger.signals
@@ -115,9 +117,15 @@ def outage_26h(setup: Setup):
     return "26 hours: 30 spans, 20 of 30 lines and events, 10 of 30 points and checks arrived; the others counted as too old"
 
 
+def _deliver_one(agent, load):
+    line = {"time": "2026-01-02T03:04:05Z", "type": "function", "record": "line 0"}
+    equal(post(load.ports[0], "/lambda/logs", json.dumps([line]).encode())[0], 200, "answer to a line")
+    wait_until(lambda: agent.ledger_now().signals["logs"]["sent"] == 1, GUARD_S, "the first line delivered")
+
+
 def _is_on_disk(agent, sent):
     rows = agent.ledger_now().signals
-    return all(rows[name]["spool"] + rows[name].get("too_old", 0) == rows[name]["accepted"] for name in rows) and \
+    return all(rows[name]["spool"] + rows[name].get("too_old", 0) + rows[name]["sent"] == rows[name]["accepted"] for name in rows) and \
         rows["metrics"]["accepted"] == 2 * sent
 
 

@@ -37,7 +37,7 @@ def _run(agent, intake, disk):
     _send(agent, noise)
     _wait(agent, lambda row: 0 < row["memory"] and 0 < row["spool"])
     wait_until(lambda: _said(agent, "spool: no room"), GUARD_S, "the warning about the room")
-    _mount("-o", "remount,ro", disk)
+    _mount("-o", "remount,ro,size=8m", disk)  # with room, so that it is for being read-only that nothing is written
     _send(agent, noise)
     wait_until(lambda: _said(agent, "spool: cannot write to"), GUARD_S, "the warning")
     _wait(agent, lambda row: 2 * LINES <= row["accepted"] and LINES <= row["memory"])
