@@ -126,7 +126,7 @@ expect "nothing is left" count_is 0 mote
 expect_code 0 "a start leaves it off" $script start
 expect "nothing runs" count_is 0 mote
 
-printf 'api_key: 0123456789abcdef0123456789abcdef\ndd_url: http://127.0.0.1:9\n' >/etc/mote/own.yaml
+printf 'api_key: 0123456789abcdef0123456789abcdef\ndd_url: http://127.0.0.1:9\nhost_metrics: false\nforwarder_storage_max_disk_ratio: 1\n' >/etc/mote/own.yaml
 chmod 644 /etc/mote/own.yaml
 printf "config mote 'main'\n\toption config_file '/etc/mote/own.yaml'\n" >$config
 expect_code 0 "starts with a settings file of the user's" $script start

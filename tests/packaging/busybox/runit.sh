@@ -6,7 +6,7 @@
 service=/sv/mote
 log=/var/log/mote/current
 ip link set lo up
-printf 'api_key: 0123456789abcdef0123456789abcdef\ndd_url: http://127.0.0.1:9\n' >/etc/mote/datadog.yaml
+printf 'api_key: 0123456789abcdef0123456789abcdef\ndd_url: http://127.0.0.1:9\nhost_metrics: false\nforwarder_storage_max_disk_ratio: 1\n' >/etc/mote/datadog.yaml
 chgrp mote /etc/mote/datadog.yaml
 chmod 640 /etc/mote/datadog.yaml
 

@@ -35,7 +35,7 @@ expect_code 1 "without a key it does not start" service start
 expect "and says why" holds "error: no API key" "$output"
 expect "nothing is left" count_is 0 supervise-daemon
 
-printf 'api_key: 0123456789abcdef0123456789abcdef\ndd_url: http://127.0.0.1:9\n' >>/etc/mote/datadog.yaml
+printf 'api_key: 0123456789abcdef0123456789abcdef\ndd_url: http://127.0.0.1:9\nhost_metrics: false\nforwarder_storage_max_disk_ratio: 1\n' >>/etc/mote/datadog.yaml
 expect_code 0 "starts" service start
 expect "and listens when that returns" same "$(processes mote)" "$(cat /run/mote/mote.pid)"
 expect "without a warning" not holds "not ready yet" "$output"
