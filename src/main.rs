@@ -5,8 +5,9 @@ use mote::startup;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-/// That of the static programs' libc keeps what one thread frees from those that allocate, and so grows without an end.
-#[cfg(target_env = "musl")]
+/// That of the static programs' libc keeps what one thread frees from those that allocate, and so grows without an end. On 32 bits this one
+/// crashes.
+#[cfg(all(target_env = "musl", target_pointer_width = "64"))]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
