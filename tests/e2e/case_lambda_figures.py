@@ -103,7 +103,7 @@ def _empty(folder):
 
 def _thousand(setup, folder, executable):
     """The function's tracer is silent, its log is not: ten lines an invocation. The sandbox does not freeze, which would only add wakes."""
-    lines, waits = [f"line {number}\n" for number in range(10)], []
+    waits = []
     with Sink() as intake, FakeLambda(NAME) as api:
         # Without looks at /proc: a sandbox has a handful of processes, and this machine has hundreds.
         env = {"DD_SERVERLESS_FLUSH_STRATEGY": "end", "DD_LAMBDA_PROC_ENHANCED_METRICS": "false"}
@@ -112,14 +112,8 @@ def _thousand(setup, folder, executable):
             idle, report = agent.pss_kib(), []
             began = agent.cpu_ms()
             for number in range(INVOCATIONS):
-                invocation = Invocation(f"55555555-aaaa-4bbb-8ccc-{number:012}", lines=lines, cold=number == 0)
-                api.answer_next(invocation.invoke(int(time.time() * 1000) + 1000 * GUARD_S))
-                api.send_telemetry(report + (init_events(invocation.at(-1)) if number == 0 else []) + invocation.begin())
-                ended = time.monotonic_ns()
-                api.send_telemetry([invocation.done()])
-                api.wait_next(number + 2)
-                waits.append((time.monotonic_ns() - ended) / 1e6)
-                report = [invocation.report()]
+                wait, report = _invoke(api, number, report)
+                waits.append(wait)
                 if number == INVOCATIONS // 2:
                     half = agent.pss_kib()
             cpu, after = agent.cpu_ms() - began, agent.pss_kib()
@@ -133,9 +127,21 @@ def _thousand(setup, folder, executable):
             f"the next /next, what the harness takes included: median {waits[len(waits) // 2]:.2f} ms, 99 of 100 below {waits[len(waits) * 99 // 100]:.2f}")
 
 
+def _invoke(api, number, report):
+    """One invocation of ten lines, with the report of the one before: milliseconds from its end to the next /next, and its own report."""
+    lines = [f"line {line}\n" for line in range(10)]
+    invocation = Invocation(f"55555555-aaaa-4bbb-8ccc-{number:012}", lines=lines, cold=number == 0)
+    api.answer_next(invocation.invoke(int(time.time() * 1000) + 1000 * GUARD_S))
+    api.send_telemetry(report + (init_events(invocation.at(-1)) if number == 0 else []) + invocation.begin())
+    ended = time.monotonic_ns()
+    api.send_telemetry([invocation.done()])
+    api.wait_next(number + 2)
+    return (time.monotonic_ns() - ended) / 1e6, [invocation.report()]
+
+
 def _outage(setup, folder, executable):
     """The same with an intake that fails: what invocations cost after the breaker has opened."""
-    lines, waits = [f"line {number}\n" for number in range(10)], []
+    waits = []
     with Failing() as intake, FakeLambda(NAME) as api:
         env = {"DD_SERVERLESS_FLUSH_STRATEGY": "end", "DD_LAMBDA_PROC_ENHANCED_METRICS": "false", "DD_FORWARDER_BACKOFF_BASE": "7200",
                "DD_FORWARDER_BACKOFF_MAX": "7200", "DD_FORWARDER_STORAGE_MAX_DISK_RATIO": "1"}
@@ -143,14 +149,8 @@ def _outage(setup, folder, executable):
             api.wait_next(1)
             report = []
             for number in range(1 + OUTAGE_INVOCATIONS):
-                invocation = Invocation(f"66666666-aaaa-4bbb-8ccc-{number:012}", lines=lines, cold=number == 0)
-                api.answer_next(invocation.invoke(int(time.time() * 1000) + 1000 * GUARD_S))
-                api.send_telemetry(report + (init_events(invocation.at(-1)) if number == 0 else []) + invocation.begin())
-                ended = time.monotonic_ns()
-                api.send_telemetry([invocation.done()])
-                api.wait_next(number + 2)
-                waits.append((time.monotonic_ns() - ended) / 1e6)
-                report = [invocation.report()]
+                wait, report = _invoke(api, number, report)
+                waits.append(wait)
                 if number == 0:
                     began, tried = agent.cpu_ms(), intake.asked
             cpu = agent.cpu_ms() - began
